@@ -1,0 +1,242 @@
+"""The agent's one task: whatever happened, look again, bring the kernel to what is wanted, say what is so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from virtualserver.agent.healthbook import HealthBook, Watch
+from virtualserver.agent.programmer import Programmer, Round
+from virtualserver.agent.record import RecordError
+from virtualserver.api.reasons import Reason
+from virtualserver.kernel.port import KernelError
+from virtualserver.model.monitoring import Result, Target
+from virtualserver.model.types import DestinationKey, State
+from virtualserver.plan import desired, directors, settings
+from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.diff import blamed
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.status import Json, Seen, active_status, standby_status
+from virtualserver.plan.transitions import Transition, transitions
+from virtualserver.plan.verdicts import Verdict, judge, service_keys
+from virtualserver.plan.world import ObjectKey, VirtualServer, World
+
+log = logging.getLogger(__name__)
+
+SHORTEST_PAUSE, IDLE_PAUSE = 0.25, 5.0
+"""Seconds between looks at the kernel: while it is quick to read, and when it is slow or holds nothing of ours."""
+
+
+class Source(Protocol):
+    """Where the wanted state comes from; ``version`` grows with every change."""
+
+    @property
+    def version(self) -> int:
+        """A number that is different whenever ``world`` is."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """True when every kind was listed at least once: only then may something be removed."""
+        ...
+
+    def world(self) -> World:
+        """Return the cluster as known now; the last known one while the API server has not answered yet."""
+        ...
+
+
+class Reporter(Protocol):
+    """Where status and events go; never blocks."""
+
+    def status(self, key: ObjectKey, status: Json | None) -> None:
+        """Say what is so now; None: this node has nothing to say about it any more."""
+        ...
+
+    def event(self, server: VirtualServer, transition: Transition) -> None:
+        """Say what happened."""
+        ...
+
+
+class Loop:
+    """Owns the agent's state. ``set_targets`` tells the monitors what to check."""
+
+    def __init__(
+        self,
+        node: str,
+        source: Source,
+        programmer: Programmer,
+        reporter: Reporter,
+        set_targets: Callable[[frozenset[Target]], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._source = source
+        self._programmer = programmer
+        self._reporter = reporter
+        self._set_targets = set_targets
+        self._clock = clock
+        self._book = HealthBook()
+        self._wake = asyncio.Event()
+        self._world = World()
+        self._verdicts: Mapping[ObjectKey, Verdict] = {}
+        self._judged_version: int | None = None
+        self._seen: Seen | None = None
+        self._settled_plan: Plan | None = None
+        self._reported: set[ObjectKey] = set()
+        self._planned: tuple[object, Plan] | None = None
+        self._watched_version: int | None = None
+        self._busy = False
+        self._waiting: list[tuple[Target, Result]] = []
+        self._reported_version: int | None = None
+        self.last_round: float | None = None
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    def take(self, target: Target, result: Result) -> None:
+        """Take a monitor's result; a verdict that changes something is acted on at once."""
+        if self._busy:
+            # The book is being read in the programmer's thread; the end of the round is near.
+            self._waiting.append((target, result))
+        elif self._book.feed(target, result):
+            self.wake()
+
+    async def run(self) -> None:
+        """Look again for ever; ends only by cancellation."""
+        while True:
+            self._wake.clear()
+            started = self._clock()
+            try:
+                await self.once()
+                self.last_round = self._clock()
+            except (KernelError, RecordError) as error:
+                log.error("round failed", extra={"error": str(error)})
+                self._report_unreadable(str(error))
+            except Exception:
+                # Nothing is fatal after start-up, nothing is swallowed: said here, tried again below.
+                log.exception("round failed")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._pause(self._clock() - started))
+
+    async def once(self) -> None:
+        """One round: judge, watch, program, report."""
+        if self._source.version != self._judged_version:
+            self._judged_version = self._source.version
+            self._world = self._source.world()
+            self._verdicts = judge(self._world)
+        links = desired.links(self._verdicts, self._node)
+        names = settings.names(links) if links else ()
+        self._busy = True
+        try:
+            complete = self._source.complete
+            done = await asyncio.to_thread(self._programmer.round, self._make_plan, names, complete=complete)
+        finally:
+            self._busy = False
+            waiting, self._waiting = self._waiting, []
+            for target, result in waiting:
+                self.take(target, result)
+        self._set_targets(self._book.targets)
+        self._report(done)
+
+    def _pause(self, took: float) -> float:
+        """Seconds until the kernel is looked at again unprompted: foreign changes are found by looking only.
+
+        A round costs at most a twentieth of the time, however large the table is.
+        """
+        if not self._programmer.owned.services:
+            return IDLE_PAUSE
+        return min(max(20 * took, SHORTEST_PAUSE), IDLE_PAUSE)
+
+    def _make_plan(self, actual: State, circumstances: Circumstances) -> Plan:
+        """Make a plan, in the programmer's thread; in a steady state it is the one of the round before."""
+        if self._watched_version != self._judged_version:
+            self._watch(actual)
+            self._watched_version = self._judged_version
+        basis = (self._judged_version, self._book.version, circumstances)
+        if self._planned is None or self._planned[0] != basis:
+            plan = desired.plan(self._world, self._verdicts, self._book.health, self._node, circumstances)
+            self._planned = (basis, plan)
+        return self._planned[1]
+
+    def _watch(self, actual: State) -> None:
+        """Watch every real server that somebody wants to serve from here."""
+        watches = []
+        serving = set()
+        for key, verdict in self._verdicts.items():
+            server = self._world.virtual_servers[key]
+            if server.spec is None or verdict.group is None or verdict.group.active != self._node:
+                continue
+            held = self._held(server, actual)
+            for candidate in {one.key: one for port in verdict.candidates.values() for one in port}.values():
+                if candidate.key in held:
+                    serving.add((key, candidate.key))
+                for monitor, target in zip(server.spec.monitors, desired.targets(server, candidate), strict=False):
+                    watches.append(Watch(key, candidate.key, target, monitor.rise, monitor.fall))
+        self._book.watch(watches, frozenset(serving))
+
+    def _held(self, server: VirtualServer, actual: State) -> set[DestinationKey]:
+        """Return the real servers that our services in the kernel give connections to."""
+        assert server.spec is not None
+        services = [
+            actual.services[key]
+            for key in service_keys(server.spec)
+            if key in actual.services and key in self._programmer.owned.services
+        ]
+        return {key for one in services for key, content in one.destinations.items() if content.weight > 0}
+
+    def _report(self, done: Round) -> None:
+        before, after = self._seen, Seen(self._node, done.plan, done.actual, done.problems)
+        if before is not None and done.applied and self._settled_plan == done.plan:
+            self._report_drift(done)
+        self._settled_plan = done.plan
+        if after == before and self._reported_version == self._judged_version:
+            return
+        self._seen, self._reported_version = after, self._judged_version
+        self._report_statuses(after)
+        for transition in transitions(before, after) if before is not None else ():
+            self._event(transition)
+
+    def _report_statuses(self, seen: Seen) -> None:
+        reported = set()
+        for key, verdict in self._verdicts.items():
+            server, group = self._world.virtual_servers[key], verdict.group
+            if group is None or self._node not in directors.members(group, self._world.nodes):
+                continue
+            active = key in seen.plan.active
+            status = active_status(server, verdict, seen) if active else standby_status(server, seen)
+            self._reporter.status(key, status)
+            reported.add(key)
+        for key in self._reported - reported:
+            self._reporter.status(key, None)
+        self._reported = reported
+
+    def _report_drift(self, done: Round) -> None:
+        counts: dict[ObjectKey, int] = {}
+        for operation in done.applied:
+            for owner in {done.plan.owners[key] for key in blamed(operation, done.plan.owners)}:
+                counts[owner] = counts.get(owner, 0) + 1
+        for key, count in counts.items():
+            note = (
+                f"another program changed this virtual server in the kernel of {self._node}: repaired ({count} writes)"
+            )
+            self._event(Transition(key, Reason.DRIFT_REPAIRED, note, True))
+
+    def _report_unreadable(self, message: str) -> None:
+        """The kernel's state is not known: say so of everything that it should hold."""
+        seen = self._seen or Seen(self._node, Plan(), State(), {})
+        finding = Finding(False, Reason.KERNEL_UNREADABLE, message)
+        active = frozenset(k for k, v in self._verdicts.items() if v.group and v.group.active == self._node)
+        plan = replace(seen.plan, active=active)
+        self._seen = replace(seen, plan=plan, actual=State(), problems=dict.fromkeys(active, finding))
+        self._report_statuses(self._seen)
+
+    def _event(self, transition: Transition) -> None:
+        log.info(transition.note, extra={"virtualserver": str(transition.key), "reason": transition.reason})
+        server = self._world.virtual_servers.get(transition.key)
+        if server is not None:
+            self._reporter.event(server, transition)

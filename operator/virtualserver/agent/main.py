@@ -1,0 +1,106 @@
+"""The agent's composition root: builds the parts, joins them, runs them until told to stop.
+
+Stopping leaves the kernel as it is: connections go on, and the next agent adopts what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+
+from virtualserver.agent.loop import Loop
+from virtualserver.agent.programmer import Programmer
+from virtualserver.agent.record import Record, RecordError
+from virtualserver.agent.reporter import ClusterReporter
+from virtualserver.agent.settings import Settings, SettingsError, settings
+from virtualserver.agent.source import StoredSource
+from virtualserver.cluster.client import Api
+from virtualserver.cluster.events import EventWriter
+from virtualserver.cluster.resources import (
+    DIRECTOR_GROUPS,
+    ENDPOINT_SLICES,
+    NODES,
+    SERVICE_CIDRS,
+    SERVICES,
+    VIRTUAL_SERVERS,
+)
+from virtualserver.cluster.status import StatusWriter
+from virtualserver.cluster.watch import Fanout, Reflector
+from virtualserver.health import serve
+from virtualserver.kernel.netlink import Netlink
+from virtualserver.model.monitoring import Result, Target
+from virtualserver.monitors.runner import Runner
+from virtualserver.monitors.table import MONITORS
+from virtualserver.telemetry import set_up_logging
+
+log = logging.getLogger(__name__)
+
+WATCHED = (VIRTUAL_SERVERS, DIRECTOR_GROUPS, NODES, SERVICES, ENDPOINT_SLICES, SERVICE_CIDRS)
+
+ALIVE = 60.0
+"""Seconds without a finished round after which the agent calls itself ill; a round takes milliseconds."""
+
+
+def main() -> int:
+    """Run an agent until SIGTERM or SIGINT; returns the exit code."""
+    set_up_logging()
+    try:
+        asyncio.run(_run(settings(os.environ)))
+    except (SettingsError, RecordError) as error:
+        print(f"virtualserver agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(chosen: Settings) -> None:
+    record = Record(chosen.state_dir / "record.json")
+    kernel = Netlink(proc_sys=chosen.proc_sys)
+    api = Api()
+    statuses = StatusWriter(api, VIRTUAL_SERVERS, f"virtualserver-agent-{chosen.node}")
+    events = EventWriter(api, "agent", chosen.node)
+    reflectors: list[Reflector] = []
+    source = StoredSource(chosen.state_dir / "wanted.json", lambda: all(one.synced.is_set() for one in reflectors))
+
+    def take(target: Target, result: Result) -> None:
+        loop.take(target, result)
+
+    monitors = Runner(MONITORS, take)
+    programmer = Programmer(kernel, record, time.monotonic)
+    reporter = ClusterReporter(statuses, events)
+    loop = Loop(chosen.node, source, programmer, reporter, monitors.set_targets, time.monotonic)
+    reflectors += [
+        Reflector(
+            api,
+            resource,
+            Fanout(source.live, statuses) if resource is VIRTUAL_SERVERS else source.live,
+            on_change=loop.wake,
+        )
+        for resource in WATCHED
+    ]
+
+    def ill() -> str:
+        silent = time.monotonic() - loop.last_round if loop.last_round is not None else 0.0
+        return f"no round for {silent:.0f} s" if silent > ALIVE else ""
+
+    log.info("agent starts", extra={"node": chosen.node, "owned_services": len(record.owned.services)})
+    async with serve(chosen.health_address, chosen.health_port, ill), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one.run()) for one in reflectors]
+        tasks += [group.create_task(one) for one in (loop.run(), events.run(), source.keep_saved())]
+        await _told_to_stop()
+        for task in tasks:
+            task.cancel()
+        await monitors.close()
+        await statuses.close(flush=1.0)
+        await api.close()
+    log.info("agent stops; the kernel stays as it is", extra={"node": chosen.node})
+
+
+async def _told_to_stop() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,165 @@
+"""Brings the kernel to what is wanted: read, compare, write down, apply, read again.
+
+It knows nothing of the API server. Everything it does is decided by ``plan``; what it remembers between
+rounds is what it owns (on disk), what failed lately, and the packet-filter rules as last read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from virtualserver.agent.attempts import Attempts
+from virtualserver.agent.record import Record
+from virtualserver.api.reasons import Reason
+from virtualserver.kernel.port import Kernel
+from virtualserver.model.operations import Operation, Outcome, RemoveDestination, ReplaceRules
+from virtualserver.model.types import Owned, ServiceKey, State
+from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.diff import Conflicts, blamed, conflicts, diff
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.settings import EXPIRE
+from virtualserver.plan.world import ObjectKey
+
+log = logging.getLogger(__name__)
+
+RULES_EVERY = 10.0
+"""Seconds between reads of the packet-filter rules; each costs a process."""
+
+EXPIRE_FOR = 60.0
+"""Seconds after a real server left during which its connections end at once instead of waiting for it."""
+
+PASSES = 5
+"""Passes of one round; a kernel that does not come to rest by then is a failure."""
+
+MakePlan = Callable[[State, Circumstances], Plan]
+"""(the kernel as read, this node's recent past) -> what is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round came to."""
+
+    plan: Plan
+    actual: State
+    problems: Mapping[ObjectKey, Finding]
+    applied: tuple[Operation, ...] = ()
+    outcomes: tuple[Outcome, ...] = field(default=())
+
+
+class Programmer:
+    """Programs one node. Blocking; used from one thread at a time. Raises KernelError and RecordError."""
+
+    def __init__(self, kernel: Kernel, record: Record, clock: Callable[[], float]) -> None:
+        self._kernel = kernel
+        self._record = record
+        self._clock = clock
+        self._attempts = Attempts()
+        self._rules_read: float | None = None
+        self._state = State()
+        self._expire_until: float | None = None
+
+    @property
+    def owned(self) -> Owned:
+        """What the node's record calls ours."""
+        return self._record.owned
+
+    def _read(self, names: tuple[str, ...]) -> State:
+        """Return the kernel's state with the named settings; rules may be some seconds old."""
+        now = self._clock()
+        rules = self._rules_read is None or now - self._rules_read >= RULES_EVERY
+        state = self._kernel.read((*names, *self.owned.sysctls.keys() - set(names)), rules=rules)
+        if rules:
+            self._rules_read = now
+        else:
+            state = replace(state, rules=self._state.rules)
+        if self._expire_until is None:
+            # A restarted agent goes on with the setting that it finds.
+            self._expire_until = now + EXPIRE_FOR if state.sysctls.get(EXPIRE) == "1" and self.owned.services else 0.0
+        self._state = state
+        return state
+
+    def round(self, make_plan: MakePlan, names: tuple[str, ...], *, complete: bool) -> Round:
+        """Bring the kernel to the plan; returns what is held then, and what stands in the way."""
+        applied: list[Operation] = []
+        outcomes: list[Outcome] = []
+        for _ in range(PASSES):
+            actual = self._read(names)
+            plan, found = self._plan(make_plan, actual)
+            operations = diff(plan.state, actual, self.owned, complete=complete)
+            if not operations:
+                break
+            done = self._apply(operations, actual)
+            applied += operations
+            outcomes += done
+        else:
+            actual = self._read(names)
+            plan, found = self._plan(make_plan, actual)
+            operations = diff(plan.state, actual, self.owned, complete=complete)
+        self._judge(plan, operations, outcomes)
+        if complete:
+            self._record.settle(plan.state, actual)
+        problems = {**self._attempts.findings, **found}
+        return Round(plan, actual, problems, tuple(applied), tuple(outcomes))
+
+    def _plan(self, make_plan: MakePlan, actual: State) -> tuple[Plan, dict[ObjectKey, Finding]]:
+        now = self._clock()
+        circumstances = Circumstances(self._attempts.suspended(now), now < (self._expire_until or 0.0))
+        plan = make_plan(actual, circumstances)
+        if self.owned.services & plan.state.services.keys() - actual.services.keys():
+            circumstances = replace(circumstances, repairing=True)
+            plan = make_plan(actual, circumstances)
+        found = _blame(plan, conflicts(plan.state, actual, self.owned))
+        if found:
+            plan = make_plan(actual, replace(circumstances, suspended=circumstances.suspended | found.keys()))
+        return plan, found
+
+    def _apply(self, operations: tuple[Operation, ...], actual: State) -> list[Outcome]:
+        self._record.claim(operations, actual.sysctls)
+        outcomes = self._kernel.apply(operations)
+        for outcome in outcomes:
+            if outcome.ok:
+                log.debug("applied", extra={"operation": outcome.operation})
+            else:
+                log.warning("kernel refused", extra={"operation": outcome.operation, "error": outcome.message})
+        if any(isinstance(operation, RemoveDestination) for operation in operations):
+            self._expire_until = self._clock() + EXPIRE_FOR
+        if any(isinstance(operation, ReplaceRules) for operation in operations):
+            self._rules_read = None
+        return outcomes
+
+    def _judge(self, plan: Plan, left: tuple[Operation, ...], outcomes: list[Outcome]) -> None:
+        """Count a failure for whoever still has operations left; whoever has none is as intended."""
+        messages = {outcome.operation: outcome.message for outcome in outcomes if not outcome.ok}
+        failed: dict[ObjectKey, Finding] = {}
+        for operation in left:
+            text = messages.get(operation, f"the kernel does not hold it after {PASSES} passes: {operation}")
+            for key in blamed(operation, plan.owners):
+                failed.setdefault(plan.owners[key], Finding(False, Reason.KERNEL_REFUSED, text))
+        now = self._clock()
+        self._attempts.keep_only(plan.active)
+        for owner, finding in failed.items():
+            self._attempts.failed(owner, finding, now)
+        for owner in set(plan.owners.values()) - failed.keys():
+            self._attempts.succeeded(owner)
+
+
+def _blame(plan: Plan, found: Conflicts) -> dict[ObjectKey, Finding]:
+    problems: dict[ObjectKey, Finding] = {}
+
+    def note(keys: list[ServiceKey], reason: Reason, message: str) -> None:
+        for key in keys:
+            problems.setdefault(plan.owners[key], Finding(False, reason, message))
+
+    for service in found.services:
+        text = f"another program made the virtual service {service} on this node; remove it there first"
+        note([service], Reason.FOREIGN_SERVICE, text)
+    for address in found.addresses:
+        keys = [key for key in plan.owners if key.address == address.address]
+        note(keys or list(plan.owners), Reason.FOREIGN_ADDRESS, f"{address.address} is on this node and not ours")
+    for address in found.links:
+        keys = [key for key in plan.owners if key.address == address.address]
+        text = f"link {address.link!r} (for {address.address}) does not exist on this node"
+        note(keys or list(plan.owners), Reason.LINK_NOT_FOUND, text)
+    return problems

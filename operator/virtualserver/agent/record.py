@@ -1,0 +1,115 @@
+"""What this node made, on disk: written before the kernel is, so that nothing of ours is ever forgotten.
+
+{"version": 1, "services": ["TCP 198.18.0.100 80"], "addresses": ["eth0 198.18.0.100 32"],
+ "sysctls": {"net/ipv4/ip_forward": "0"}, "rules": true}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from virtualserver.model.operations import AddAddress, AddService, Operation, ReplaceRules, WriteSysctl
+from virtualserver.model.types import LinkAddress, Owned, Protocol, Rules, ServiceKey, State
+
+
+class RecordError(Exception):
+    """The record cannot be read or written; without it nothing in the kernel may be changed."""
+
+
+class Record:
+    """The node's record of its own work; ``owned`` is what it says now."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.owned = _load(path)
+
+    def claim(self, operations: Iterable[Operation], found: Mapping[str, str]) -> None:
+        """Write down what these operations are about to make; ``found`` are the settings before.
+
+        Raises RecordError, in which case the operations must not be applied.
+        """
+        services, addresses = set(self.owned.services), set(self.owned.addresses)
+        sysctls, rules = dict(self.owned.sysctls), self.owned.rules
+        for operation in operations:
+            match operation:
+                case AddService():
+                    services.add(operation.key)
+                case AddAddress():
+                    addresses.add(operation.address)
+                case WriteSysctl():
+                    sysctls.setdefault(operation.name, found[operation.name])
+                case ReplaceRules():
+                    rules = rules or operation.rules != Rules()
+                case _:
+                    pass
+        self._keep(Owned(frozenset(services), frozenset(addresses), sysctls, rules))
+
+    def settle(self, desired: State, actual: State) -> None:
+        """Forget what is neither wanted nor there any more."""
+        owned = self.owned
+        self._keep(
+            replace(
+                owned,
+                services=frozenset(k for k in owned.services if k in actual.services or k in desired.services),
+                addresses=frozenset(a for a in owned.addresses if a in actual.addresses or a in desired.addresses),
+                sysctls={
+                    name: before
+                    for name, before in owned.sysctls.items()
+                    if name in desired.sysctls or actual.sysctls.get(name) != before
+                },
+                rules=owned.rules and (actual.rules != Rules() or desired.rules != Rules()),
+            )
+        )
+
+    def _keep(self, owned: Owned) -> None:
+        if owned == self.owned:
+            return
+        write_json(self._path, _dump(owned))
+        self.owned = owned
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by a JSON value so that a crash leaves the old or the new one; raises RecordError."""
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as stream:
+            json.dump(value, stream, separators=(",", ":"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _dump(owned: Owned) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "services": sorted(f"{key.protocol} {key.address} {key.port}" for key in owned.services),
+        "addresses": sorted(f"{one.link} {one.address} {one.prefix}" for one in owned.addresses),
+        "sysctls": dict(owned.sysctls),
+        "rules": owned.rules,
+    }
+
+
+def _load(path: Path) -> Owned:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Owned()
+    except (OSError, ValueError) as error:
+        raise RecordError(f"cannot read {path}: {error}") from error
+    services = (line.split() for line in value["services"])
+    addresses = (line.split() for line in value["addresses"])
+    return Owned(
+        frozenset(ServiceKey(Protocol(protocol), ip_address(host), int(port)) for protocol, host, port in services),
+        frozenset(LinkAddress(link, ip_address(host), int(prefix)) for link, host, prefix in addresses),
+        value["sysctls"],
+        value["rules"],
+    )

@@ -1,0 +1,44 @@
+"""The one program: ``virtualserver controller | agent | clean-up | crds``. Settings come from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from virtualserver import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="virtualserver", description="Virtual servers for Kubernetes on Linux IPVS")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("controller", help="check virtual servers, choose directors, write status (one per cluster)")
+    commands.add_parser("agent", help="program this node's kernel and run the monitors (one per director)")
+    commands.add_parser("clean-up", help="remove everything of ours from this node's kernel; stop the agent first")
+    crds = commands.add_parser("crds", help="write the custom resource definitions")
+    crds.add_argument("folder", type=Path, help="where the YAML files go")
+    chosen = parser.parse_args(arguments)
+    # Imports stay with their command: an agent that loads kopf costs every node 30 MB.
+    if chosen.command == "controller":
+        from virtualserver.controller.main import main as controller
+
+        return controller()
+    if chosen.command == "agent":
+        from virtualserver.agent.main import main as agent
+
+        return agent()
+    if chosen.command == "clean-up":
+        from virtualserver.agent.cleanup import main as clean_up
+
+        return clean_up()
+    from virtualserver.api.crds import write
+
+    write(chosen.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The kernel's door: reads a node's state, applies operations. Knows netlink; decides nothing."""

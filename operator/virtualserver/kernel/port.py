@@ -1,0 +1,29 @@
+"""What the agent asks of a kernel; ``Netlink`` is the real one, ``FakeKernel`` refuses the same things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from virtualserver.model.operations import Operation, Outcome
+from virtualserver.model.types import State
+
+
+class KernelError(Exception):
+    """A read failed: the state of the kernel is not known, so nothing may be decided from it."""
+
+
+class Kernel(Protocol):
+    """Two verbs. Both block; the agent calls them from one worker thread, one call at a time."""
+
+    def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
+        """Return services, addresses, links and the named sysctls; rules only when asked (they cost a process).
+
+        A sysctl that does not exist (module not loaded) is left out of the result.
+        Raises KernelError when any part cannot be read: never a partial answer.
+        """
+        ...
+
+    def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Apply all operations in their order and return one outcome each; a refused one stops none of the others."""
+        ...

@@ -1,0 +1,188 @@
+"""What a refused operation means, in words: errno numbers of IPVS say little and the kernel adds no text.
+
+Also the refusals that we add ourselves, before anything is sent: values that a netlink field cannot carry, or that
+the kernel would take and store as something else. Adapter and fake share them. Source of the kernel's part:
+``net/netfilter/ipvs/ip_vs_ctl.c``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from virtualserver.model.operations import (
+    AddAddress,
+    AddDestination,
+    AddService,
+    Operation,
+    RemoveAddress,
+    RemoveDestination,
+    RemoveService,
+    ReplaceRules,
+    SetDestination,
+    SetService,
+    WriteSysctl,
+)
+from virtualserver.model.schedulers import SCHEDULERS
+from virtualserver.model.types import (
+    DestinationContent,
+    DestinationKey,
+    LinkAddress,
+    Protocol,
+    Rules,
+    ServiceContent,
+    ServiceKey,
+    TunnelType,
+)
+
+MAXIMUM_TIMEOUT = 31 * 86400
+"""Longest persistence, in seconds, as in ipvsadm: the kernel multiplies by HZ in 32 bits and would wrap."""
+_MAXIMUM_PORT = 0xFFFF
+_MAXIMUM_THRESHOLD = 0xFFFFFFFF
+_MAXIMUM_WEIGHT = 0x7FFFFFFF
+
+
+FailHook = Callable[[int, Operation], int]
+"""(n, operation) -> errno to pretend for the n-th write since the start (from 1), 0 to do it; for tests of failures."""
+
+
+class RefusedError(Exception):
+    """An operation that cannot be done; carries an errno and, where known, the reason in words."""
+
+    def __init__(self, number: int, reason: str = "") -> None:
+        super().__init__(reason or os.strerror(number))
+        self.errno = number
+        self.reason = reason
+
+
+def check_service(key: ServiceKey, content: ServiceContent) -> None:
+    """Refuse what would be stored differently from what was asked for; raises RefusedError."""
+    _check_port(key.port)
+    if not 0 <= content.persistence_timeout <= MAXIMUM_TIMEOUT:
+        reason = f"persistence timeout {content.persistence_timeout} s is not within 0 to 31 days"
+        raise RefusedError(errno.ERANGE, reason)
+    bits = key.address.max_prefixlen
+    if not (0 if key.address.version == 4 else 1) <= content.persistence_prefix <= bits:
+        reason = f"persistence prefix {content.persistence_prefix} is not one of IPv{key.address.version}"
+        raise RefusedError(errno.EINVAL, reason)
+    stray = content.flags.difference(SCHEDULERS.get(content.scheduler, ()))
+    if stray:
+        raise RefusedError(errno.EINVAL, f"scheduler {content.scheduler} has no flag {', '.join(sorted(stray))}")
+    if not 1 <= len(content.scheduler.encode()) <= 15:
+        raise RefusedError(errno.EINVAL, f"scheduler name {content.scheduler!r} does not have 1 to 15 bytes")
+
+
+def check_destination(key: DestinationKey, content: DestinationContent) -> None:
+    """Refuse numbers that have no place in their field; raises RefusedError."""
+    _check_port(key.port)
+    _check_port(content.tunnel.port)
+    if not 0 <= content.weight <= _MAXIMUM_WEIGHT:
+        raise RefusedError(errno.ERANGE, f"weight {content.weight} is not within 0 to {_MAXIMUM_WEIGHT}")
+    if not 0 <= content.lower_threshold <= content.upper_threshold <= _MAXIMUM_THRESHOLD:
+        reason = f"thresholds lower {content.lower_threshold}, upper {content.upper_threshold} are out of range"
+        raise RefusedError(errno.ERANGE, reason)
+
+
+def check_address(address: LinkAddress) -> None:
+    """Refuse a prefix length that the address does not have; raises RefusedError."""
+    if not 0 < address.prefix <= address.address.max_prefixlen:
+        raise RefusedError(errno.EINVAL, f"prefix length {address.prefix} is not one of IPv{address.address.version}")
+
+
+def check_rules(rules: Rules) -> None:
+    """The guard drops TCP resets: another protocol has none; raises RefusedError."""
+    for key in rules.guarded:
+        if key.protocol is not Protocol.TCP:
+            raise RefusedError(errno.EINVAL, f"{key} cannot be guarded: only TCP has resets")
+
+
+def _check_port(port: int) -> None:
+    if not 0 <= port <= _MAXIMUM_PORT:
+        raise RefusedError(errno.ERANGE, f"port {port} is not within 0 to {_MAXIMUM_PORT}")
+
+
+def explain(operation: Operation, number: int, reason: str = "") -> str:
+    """Return one line: what was to be done, why it was refused, the errno's name."""
+    name = errno.errorcode.get(number, str(number))
+    why = reason or _reason(operation, number) or _common(number)
+    return f"{_describe(operation)}: {why} ({name})"
+
+
+def _describe(operation: Operation) -> str:
+    match operation:
+        case AddService() | SetService() | RemoveService():
+            what = f"virtual server {operation.key}"
+        case AddDestination() | SetDestination() | RemoveDestination():
+            what = f"real server {operation.key} of {operation.service}"
+        case AddAddress() | RemoveAddress():
+            what = f"address {operation.address}"
+        case WriteSysctl():
+            return f"write {operation.name} = {operation.value}"
+        case ReplaceRules():
+            return "replace packet-filter rules"
+    verb = type(operation).__name__.removesuffix("Service").removesuffix("Destination").removesuffix("Address")
+    return f"{verb.lower()} {what}"
+
+
+_THERE = "it is there already"
+_MISSING = "it is not there"
+_NO_SERVICE = "its virtual server is not there"
+_NO_LINK = "there is no such link"
+_BAD_VALUE = "the kernel does not take this value"
+_REASONS: dict[tuple[type[Operation], int], str] = {
+    (AddService, errno.EEXIST): _THERE,
+    (SetService, errno.ESRCH): _MISSING,
+    (RemoveService, errno.ESRCH): _MISSING,
+    (AddDestination, errno.EEXIST): _THERE,
+    (AddDestination, errno.ESRCH): _NO_SERVICE,
+    (SetDestination, errno.ESRCH): _NO_SERVICE,
+    (SetDestination, errno.ENOENT): _MISSING,
+    (RemoveDestination, errno.ESRCH): _NO_SERVICE,
+    (RemoveDestination, errno.ENOENT): _MISSING,
+    (AddAddress, errno.EEXIST): _THERE,
+    (AddAddress, errno.ENODEV): _NO_LINK,
+    (AddAddress, errno.EADDRNOTAVAIL): "it cannot be put on that link",
+    (RemoveAddress, errno.ENODEV): _NO_LINK,
+    (RemoveAddress, errno.EADDRNOTAVAIL): "it is not on that link",
+    (WriteSysctl, errno.ENOENT): "no such setting (is its module loaded?)",
+    (WriteSysctl, errno.EINVAL): _BAD_VALUE,
+    (WriteSysctl, errno.ERANGE): _BAD_VALUE,
+}
+"""What an errno means to one command; ENOENT, for one, is a scheduler, a real server or a file."""
+
+
+def _reason(operation: Operation, number: int) -> str:
+    """Return the meaning of an errno that depends on the command; empty when it does not."""
+    if isinstance(operation, AddService | SetService) and number == errno.ENOENT:
+        return f"this kernel does not have the scheduler {operation.content.scheduler}"
+    if isinstance(operation, AddDestination | SetDestination) and number == errno.EINVAL:
+        return _invalid_destination(operation)
+    return _REASONS.get((type(operation), number), "")
+
+
+def _invalid_destination(operation: AddDestination | SetDestination) -> str:
+    """Name the likeliest of the reasons that the kernel puts under EINVAL."""
+    tunnel = operation.content.tunnel
+    if tunnel.type == TunnelType.GUE and tunnel.port == 0:
+        return "a GUE tunnel needs a port"
+    if operation.key.address.version != operation.service.address.version:
+        return "an address of the other family needs Tunnel forwarding, and no connection mirroring on this node"
+    return "the address is no unicast address of a host"
+
+
+def _common(number: int) -> str:
+    match number:
+        case errno.EPERM | errno.EACCES:
+            return "not permitted: needs CAP_NET_ADMIN in the first user namespace"
+        case errno.EROFS:
+            return "the file system is read-only"
+        case errno.ENOBUFS:
+            return "the kernel's answer was lost; read again to learn what became of it"
+        case errno.ETIMEDOUT:
+            return "no answer in time; read again to learn what became of it"
+        case errno.ENOPROTOOPT:
+            return "the IPVS module is being removed"
+        case errno.EAFNOSUPPORT:
+            return "this address family is off on this node"
+    return os.strerror(number).lower()

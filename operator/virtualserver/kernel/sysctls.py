@@ -1,0 +1,47 @@
+"""Kernel settings by their dotted names, read and written below ``/proc/sys``."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+from virtualserver.kernel.port import KernelError
+from virtualserver.kernel.refusals import RefusedError
+
+_SWAP = str.maketrans("./", "/.")
+
+
+class Sysctls:
+    """Settings as files; a name that has a dot in one of its parts writes it as a slash (``conf.eth0/100``)."""
+
+    def __init__(self, root: Path = Path("/proc/sys")) -> None:
+        self._root = root
+
+    def read(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the values, words parted by one space; names that do not exist are left out. Raises KernelError."""
+        values: dict[str, str] = {}
+        for name in names:
+            try:
+                values[name] = " ".join(self._path(name).read_text().split())
+            except FileNotFoundError:
+                continue
+            except RefusedError as refused:
+                raise KernelError(f"cannot read {name}: {refused}") from refused
+            except OSError as error:
+                raise KernelError(f"cannot read {name}: {error.strerror}") from error
+        return values
+
+    def write(self, name: str, value: str) -> None:
+        """Write a value; raises RefusedError with the kernel's errno (ENOENT, EINVAL, EROFS ...)."""
+        try:
+            with self._path(name).open("r+b", buffering=0) as file:  # r+: never creates a file
+                file.write(value.encode() + b"\n")
+        except OSError as error:
+            raise RefusedError(error.errno or errno.EIO) from error
+
+    def _path(self, name: str) -> Path:
+        parts = name.translate(_SWAP).split("/")
+        if any(part in ("", ".", "..") or "\0" in part for part in parts):
+            raise RefusedError(errno.EINVAL, f"{name!r} is no name of a setting")
+        return self._root.joinpath(*parts)

@@ -1,0 +1,112 @@
+"""Operations on the kernel as values: printable, countable, ordered by ``plan.diff`` and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from virtualserver.model.types import (
+    DestinationContent,
+    DestinationKey,
+    LinkAddress,
+    Rules,
+    ServiceContent,
+    ServiceKey,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AddService:
+    """Create a virtual service; refused with EEXIST when it is there."""
+
+    key: ServiceKey
+    content: ServiceContent
+
+
+@dataclass(frozen=True, slots=True)
+class SetService:
+    """Change a virtual service whole (absent fields would reset); refused with ESRCH when missing."""
+
+    key: ServiceKey
+    content: ServiceContent
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveService:
+    """Delete a virtual service and its real servers."""
+
+    key: ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class AddDestination:
+    """Add a real server to a virtual service."""
+
+    service: ServiceKey
+    key: DestinationKey
+    content: DestinationContent
+
+
+@dataclass(frozen=True, slots=True)
+class SetDestination:
+    """Change a real server whole."""
+
+    service: ServiceKey
+    key: DestinationKey
+    content: DestinationContent
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDestination:
+    """Take a real server out; its connections stay or end as ``expire_nodest_conn`` says."""
+
+    service: ServiceKey
+    key: DestinationKey
+
+
+@dataclass(frozen=True, slots=True)
+class AddAddress:
+    """Put an address on a link, marked as ours, and tell the segment (gratuitous ARP, unsolicited NA)."""
+
+    address: LinkAddress
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAddress:
+    """Take an address of ours off a link."""
+
+    address: LinkAddress
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSysctl:
+    """Write a value below ``/proc/sys``; ``name`` is dotted (``net.ipv4.vs.conntrack``)."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceRules:
+    """Replace all packet-filter rules of ours at once."""
+
+    rules: Rules
+
+
+ServiceOperation = AddService | SetService | RemoveService
+DestinationOperation = AddDestination | SetDestination | RemoveDestination
+AddressOperation = AddAddress | RemoveAddress
+Operation = ServiceOperation | DestinationOperation | AddressOperation | WriteSysctl | ReplaceRules
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one operation; ``errno`` 0 means done. ``message`` says what was refused and why."""
+
+    operation: Operation
+    errno: int = 0
+    message: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True when the kernel took it."""
+        return self.errno == 0

@@ -1,0 +1,169 @@
+"""What a node's kernel holds, as frozen values: keys, contents, and both together.
+
+A key says *which* entry, a content says *how it is set*; a diff matches by key and compares content.
+Units: weights are plain integers, timeouts are seconds, prefixes are bits.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+IPAddress = IPv4Address | IPv6Address
+
+
+class Protocol(enum.StrEnum):
+    """Transport protocols that IPVS balances (``ip_vs_proto.c``)."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+
+class ForwardingMethod(enum.IntEnum):
+    """``IP_VS_CONN_F_FWD_MASK`` values of ``include/uapi/linux/ip_vs.h``."""
+
+    NAT = 0
+    LOCAL = 1
+    TUNNEL = 2
+    DIRECT_ROUTING = 3
+
+
+class TunnelType(enum.IntEnum):
+    """``IP_VS_CONN_F_TUNNEL_TYPE_*`` of ``include/uapi/linux/ip_vs.h``."""
+
+    IPIP = 0
+    GUE = 1
+    GRE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """How packets are wrapped on their way to a real server; ``port`` is for GUE, 0 elsewhere.
+
+    ``remote_checksum`` is never asked for; it is here so that a read shows what another hand has set.
+    """
+
+    type: TunnelType = TunnelType.IPIP
+    port: int = 0
+    checksum: bool = False
+    remote_checksum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """Which virtual service: the kernel allows one per protocol, address and port."""
+
+    protocol: Protocol
+    address: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{self.protocol} {host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceContent:
+    """How a virtual service is set.
+
+    ``flags`` are names as ``model.schedulers`` knows them (``sh-port`` ...). ``persistence_timeout`` is in
+    seconds, 0 for none. ``persistence_prefix`` is the client prefix length that shares one persistence
+    entry (32 or 128 means each client has its own); the kernel keeps it also without persistence.
+    """
+
+    scheduler: str
+    flags: frozenset[str] = frozenset()
+    persistence_timeout: int = 0
+    persistence_prefix: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationKey:
+    """Which real server inside a virtual service."""
+
+    address: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationContent:
+    """How a real server is set; weight 0 keeps its connections and gives it no new ones."""
+
+    weight: int
+    method: ForwardingMethod = ForwardingMethod.NAT
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+    tunnel: Tunnel = Tunnel()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A virtual service with its real servers."""
+
+    content: ServiceContent
+    destinations: Mapping[DestinationKey, DestinationContent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAddress:
+    """An address on a link of this node, with its prefix length in bits (VIPs: 32 or 128)."""
+
+    link: str
+    address: IPAddress
+    prefix: int
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix} on {self.link}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Packet-filter rules of ours.
+
+    ``guarded``: no TCP reset leaves the node from these services, so that connections survive a moment
+    without the service (``research``: a flush of the table by another program).
+    ``translated``: connections through these services get the director's own source address.
+    """
+
+    guarded: frozenset[ServiceKey] = frozenset()
+    translated: frozenset[ServiceKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The part of a node that concerns us; as wanted, or as read.
+
+    ``links`` holds names of the node's links (read only). ``services`` holds every service when read,
+    ours and others'; ``addresses`` likewise holds every address of every link.
+    """
+
+    services: Mapping[ServiceKey, Service] = field(default_factory=dict)
+    addresses: frozenset[LinkAddress] = frozenset()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    rules: Rules = Rules()
+    links: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What this node's record says we made: only this may be changed or removed.
+
+    ``sysctls`` maps a name to the value found before we wrote ours, to be put back by a clean-up.
+    """
+
+    services: frozenset[ServiceKey] = frozenset()
+    addresses: frozenset[LinkAddress] = frozenset()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    rules: bool = False
+
+
+def address_order(address: IPAddress) -> tuple[int, int]:
+    """Sort key that puts IPv4 before IPv6; every director programs in this one order."""
+    return address.version, int(address)

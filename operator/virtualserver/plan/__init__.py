@@ -1,0 +1,1 @@
+"""Decisions as pure functions over frozen values. No socket, no clock, no environment, no library of a layer above."""

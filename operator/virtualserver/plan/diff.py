@@ -1,0 +1,177 @@
+"""The one place that decides which operations bring a kernel from what it holds to what is wanted, and their order.
+
+    withdraw addresses -> settings -> packet-filter rules -> services and real servers -> announce addresses
+    -> settings put back
+
+An address is announced only when every service on it, *as read back*, equals the intent: a pass that still
+has to change a service does not announce it, the next pass does. Only what the node's record calls ours is
+changed or removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from virtualserver.model.operations import (
+    AddAddress,
+    AddDestination,
+    AddService,
+    Operation,
+    RemoveAddress,
+    RemoveDestination,
+    RemoveService,
+    ReplaceRules,
+    SetDestination,
+    SetService,
+    WriteSysctl,
+)
+from virtualserver.model.types import (
+    IPAddress,
+    LinkAddress,
+    Owned,
+    Rules,
+    Service,
+    ServiceKey,
+    State,
+    address_order,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicts:
+    """What is wanted but belongs to somebody else on this node, or cannot be there."""
+
+    services: frozenset[ServiceKey] = frozenset()
+    addresses: frozenset[LinkAddress] = frozenset()
+    links: frozenset[LinkAddress] = frozenset()
+
+
+def conflicts(desired: State, actual: State, owned: Owned) -> Conflicts:
+    """Return services and addresses that exist without being ours, and addresses whose link does not exist."""
+    ours = {address.address for address in owned.addresses}
+    others = {address.address for address in actual.addresses} - ours
+    return Conflicts(
+        frozenset(key for key in desired.services if key in actual.services and key not in owned.services),
+        frozenset(address for address in desired.addresses if address.address in others),
+        frozenset(address for address in desired.addresses if address.link not in actual.links),
+    )
+
+
+def diff(desired: State, actual: State, owned: Owned, *, complete: bool) -> tuple[Operation, ...]:
+    """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed."""
+    return (
+        *_withdrawals(desired, actual, owned, complete),
+        *_settings(desired, actual),
+        *_rules(desired, actual, owned, complete),
+        *_services(desired, actual, owned, complete),
+        *_announcements(desired, actual),
+        *_settings_put_back(desired, actual, owned, complete),
+    )
+
+
+def settled(desired: State, actual: State, key: ServiceKey) -> bool:
+    """Return whether a service in the kernel is what is wanted, real servers included."""
+    return actual.services.get(key) == desired.services[key]
+
+
+def _address_key(address: LinkAddress) -> tuple[tuple[int, int], str]:
+    return address_order(address.address), address.link
+
+
+def _service_key(key: ServiceKey) -> tuple[tuple[int, int], int, str]:
+    return address_order(key.address), key.port, key.protocol
+
+
+def _withdrawals(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+    if complete:
+        for address in sorted(owned.addresses - desired.addresses, key=_address_key):
+            if address in actual.addresses:
+                yield RemoveAddress(address)
+
+
+def _settings(desired: State, actual: State) -> Iterator[Operation]:
+    for name, value in sorted(desired.sysctls.items()):
+        if name in actual.sysctls and actual.sysctls[name] != value:
+            yield WriteSysctl(name, value)
+
+
+def _settings_put_back(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+    if complete:
+        for name, before in sorted(owned.sysctls.items()):
+            if name not in desired.sysctls and actual.sysctls.get(name, before) != before:
+                yield WriteSysctl(name, before)
+
+
+def _rules(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+    if not complete:
+        kept = Rules(desired.rules.guarded | actual.rules.guarded, desired.rules.translated | actual.rules.translated)
+        if kept != actual.rules:
+            yield ReplaceRules(kept)
+    elif desired.rules != actual.rules and (owned.rules or desired.rules != Rules()):
+        yield ReplaceRules(desired.rules)
+
+
+def _services(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+    if complete:
+        for key in sorted(owned.services - desired.services.keys(), key=_service_key):
+            if key in actual.services:
+                yield RemoveService(key)
+    for key in sorted(desired.services, key=_service_key):
+        yield from _service(key, desired.services[key], actual.services.get(key))
+
+
+def _service(key: ServiceKey, wanted: Service, found: Service | None) -> Iterator[Operation]:
+    """Real servers come before they are needed and leave after: a live service is never emptied on the way."""
+    if found is None:
+        yield AddService(key, wanted.content)
+        found = Service(wanted.content)
+    elif found.content != wanted.content:
+        yield SetService(key, wanted.content)
+    for destination, content in wanted.destinations.items():
+        if destination not in found.destinations:
+            yield AddDestination(key, destination, content)
+        elif found.destinations[destination] != content:
+            yield SetDestination(key, destination, content)
+    for destination in found.destinations:
+        if destination not in wanted.destinations:
+            yield RemoveDestination(key, destination)
+
+
+def _announcements(desired: State, actual: State) -> Iterator[Operation]:
+    unsettled = {key.address for key in desired.services if not settled(desired, actual, key)}
+    served = {key.address for key in desired.services}
+    missing = [address for address in desired.addresses if address not in actual.addresses]
+
+    def order(address: LinkAddress) -> tuple[bool, tuple[tuple[int, int], str]]:
+        # Gateways first: real servers must have a way back before the first client comes.
+        return address.address in served, _address_key(address)
+
+    for address in sorted(missing, key=order):
+        if address.address not in unsettled:
+            yield AddAddress(address)
+
+
+def service_of(operation: Operation) -> ServiceKey | None:
+    """Return the virtual service that an operation is about; None for addresses, settings and rules."""
+    match operation:
+        case AddService() | SetService() | RemoveService():
+            return operation.key
+        case AddDestination() | SetDestination() | RemoveDestination():
+            return operation.service
+        case _:
+            return None
+
+
+def blamed(operation: Operation, owners: Mapping[ServiceKey, object]) -> frozenset[ServiceKey]:
+    """Return the virtual services that suffer when an operation fails."""
+    service = service_of(operation)
+    if service is not None:
+        return frozenset({service}) & owners.keys()
+    if isinstance(operation, AddAddress | RemoveAddress):
+        return frozenset(key for key in owners if key.address == _host(operation))
+    return frozenset(owners)
+
+
+def _host(operation: AddAddress | RemoveAddress) -> IPAddress:
+    return operation.address.address

@@ -1,0 +1,137 @@
+"""Who serves a virtual server's port: static addresses, and the endpoints of Services."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from virtualserver.api.enums import AdminState
+from virtualserver.api.reasons import Reason
+from virtualserver.api.virtualserver import Port, RealServer, ServiceReference
+from virtualserver.model.types import DestinationKey, IPAddress, address_order
+from virtualserver.plan.addresses import forbidden
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.world import Endpoint, ObjectKey, VirtualServer, World
+
+
+class Wish(enum.Enum):
+    """What its owner, or Kubernetes, wants of a real server, before any monitor is asked."""
+
+    SERVE = "serve"
+    DRAIN = "drain"
+    STAY_OUT = "stay out"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A real server of one port as the cluster describes it; ``identity`` is the same for all its ports."""
+
+    key: DestinationKey
+    identity: tuple[IPAddress, int]
+    weight: int
+    wish: Wish
+    reason: Reason
+    source: str
+
+
+_BY_ADMIN_STATE = {
+    AdminState.ENABLED: (Wish.SERVE, Reason.NOT_CHECKED_YET),
+    AdminState.DRAINING: (Wish.DRAIN, Reason.ADMIN_DRAINING),
+    AdminState.OFFLINE: (Wish.STAY_OUT, Reason.ADMIN_OFFLINE),
+}
+
+
+def resolve(world: World, server: VirtualServer) -> tuple[dict[Port, list[Candidate]], list[Finding]]:
+    """Return the candidates of each port in canonical order, and what could not be resolved.
+
+    An address that appears twice counts once: the first entry of the spec wins.
+    """
+    assert server.spec is not None
+    by_port: dict[Port, list[Candidate]] = {}
+    problems: list[Finding] = []
+    for port in server.spec.ports:
+        found: dict[DestinationKey, Candidate] = {}
+        for entry in server.spec.real_servers:
+            if entry.address is not None:
+                candidates = [_static(entry, entry.address, port)]
+            else:
+                candidates, problem = _from_service(world, server.key.namespace, entry, port)
+                if problem is not None and problem not in problems:
+                    problems.append(problem)
+            for candidate in candidates:
+                found.setdefault(candidate.key, candidate)
+        by_port[port] = sorted(found.values(), key=lambda one: (address_order(one.key.address), one.key.port))
+    return by_port, problems
+
+
+def _static(entry: RealServer, text: str, port: Port) -> Candidate:
+    address = ip_address(text)
+    number = entry.port or port.target_port or port.port
+    wish, reason = _BY_ADMIN_STATE[entry.admin_state]
+    return Candidate(DestinationKey(address, number), (address, entry.port or 0), entry.weight, wish, reason, "Address")
+
+
+def _from_service(
+    world: World, namespace: str, entry: RealServer, port: Port
+) -> tuple[list[Candidate], Finding | None]:
+    reference = entry.service
+    if reference is None:
+        return [], None
+    key = ObjectKey(namespace, reference.name)
+    service = world.services.get(key)
+    if service is None:
+        return [], Finding(
+            False,
+            Reason.SERVICE_NOT_FOUND,
+            f"spec.realServers: Service {reference.name!r} does not exist in {namespace}",
+        )
+    wanted = reference.port or port.target_port or port.port
+    names = [one.name for one in service.ports if one.port == wanted and one.protocol == port.protocol]
+    if not names:
+        has = ", ".join(f"{one.port}/{one.protocol}" for one in service.ports) or "none"
+        return [], Finding(
+            False,
+            Reason.SERVICE_PORT_NOT_FOUND,
+            f"spec.realServers: Service {reference.name!r} has no port {wanted}/{port.protocol} (it has: {has})",
+        )
+    return list(_endpoints(world, key, reference, entry.weight, (names[0], port.protocol))), None
+
+
+def _endpoints(
+    world: World, service: ObjectKey, reference: ServiceReference, weight: int, port: tuple[str, str]
+) -> Iterator[Candidate]:
+    pairs = [
+        (endpoint, piece.ports[port])
+        for piece in world.slices_of(service)
+        if port in piece.ports
+        for endpoint in piece.endpoints
+    ]
+    nobody_ready = not any(endpoint.ready for endpoint, _ in pairs)
+    for endpoint, number in pairs:
+        wish, reason = _wish(endpoint, nobody_ready)
+        yield Candidate(
+            DestinationKey(endpoint.address, number),
+            (endpoint.address, 0),
+            weight,
+            wish,
+            reason,
+            f"Service/{reference.name}",
+        )
+
+
+def _wish(endpoint: Endpoint, nobody_ready: bool) -> tuple[Wish, Reason]:
+    """Ready ones serve; terminating ones finish what they have, and serve on while nobody else does.
+
+    The last part is what kube-proxy does (KEP-1669): better a terminating pod than none.
+    """
+    if forbidden(endpoint.address):
+        return Wish.STAY_OUT, Reason.ENDPOINT_FORBIDDEN
+    if endpoint.ready:
+        return Wish.SERVE, Reason.NOT_CHECKED_YET
+    if endpoint.terminating:
+        if nobody_ready and endpoint.serving:
+            return Wish.SERVE, Reason.ENDPOINT_TERMINATING
+        return Wish.DRAIN, Reason.ENDPOINT_TERMINATING
+    return Wish.STAY_OUT, Reason.ENDPOINT_NOT_READY

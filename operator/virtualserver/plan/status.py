@@ -1,0 +1,143 @@
+"""From a plan and what was read back to the status of a virtual server. Timestamps are added by the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from virtualserver.api.enums import DirectorRole, RealServerState
+from virtualserver.api.reasons import ConditionType, Reason
+from virtualserver.api.status import Condition, DirectorStatus, KernelRealServer, KernelService, RealServerStatus
+from virtualserver.model.types import Service, ServiceKey, State, address_order
+from virtualserver.plan.desired import Plan, RealServerPlan
+from virtualserver.plan.diff import settled
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.verdicts import Verdict, service_keys
+from virtualserver.plan.world import ObjectKey, VirtualServer
+
+SHOWN_REAL_SERVERS = 64
+"""How many real servers of one service a status repeats from the kernel; objects of the API have a size limit."""
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an agent knows after a pass: its plan, the kernel as read back, and what stands in the way."""
+
+    node: str
+    plan: Plan
+    actual: State
+    problems: Mapping[ObjectKey, Finding]
+
+
+def active_status(server: VirtualServer, verdict: Verdict, seen: Seen) -> Json:
+    """Return the part of the status that the active director's agent owns."""
+    programmed = _programmed(server, verdict, seen)
+    real_servers = seen.plan.real_servers.get(server.key, ())
+    available = _available(programmed, real_servers)
+    return {
+        "activeDirector": seen.node,
+        "readyRealServers": ready_count(real_servers),
+        "realServers": [_real_server(one).wire() for one in real_servers],
+        "conditions": [
+            condition(ConditionType.PROGRAMMED, programmed, server.generation),
+            condition(ConditionType.AVAILABLE, available, server.generation),
+        ],
+        "directors": [_director(server, seen, DirectorRole.ACTIVE, programmed).wire()],
+    }
+
+
+def standby_status(server: VirtualServer, seen: Seen) -> Json:
+    """Return what a director reports that could serve this virtual server but does not."""
+    return {"directors": [_director(server, seen, DirectorRole.STANDBY, None).wire()]}
+
+
+def condition(kind: ConditionType, finding: Finding, generation: int) -> Json:
+    """Return a finding as a condition on the wire, without its time of transition."""
+    return Condition(
+        type=kind,
+        status="True" if finding.ok else "False",
+        reason=finding.reason,
+        message=finding.message,
+        observed_generation=generation,
+    ).wire()
+
+
+def ready_count(real_servers: Iterable[RealServerPlan]) -> str:
+    """Return ``2/3``: real servers that get connections on all their ports, of all that were asked to serve."""
+    ready: dict[tuple[object, int], bool] = {}
+    for one in real_servers:
+        identity = one.candidate.identity
+        ready[identity] = ready.get(identity, True) and one.ready
+    return f"{sum(ready.values())}/{len(ready)}"
+
+
+def _programmed(server: VirtualServer, verdict: Verdict, seen: Seen) -> Finding:
+    if not verdict.accepted.ok:
+        return Finding(False, Reason.NOT_ACCEPTED, verdict.accepted.message)
+    if server.key in seen.problems:
+        return seen.problems[server.key]
+    keys = service_keys(server.spec) if server.spec else []
+    announced = {address.address for address in seen.actual.addresses}
+    if all(
+        key in seen.plan.state.services and settled(seen.plan.state, seen.actual, key) and key.address in announced
+        for key in keys
+    ):
+        return Finding(True, Reason.PROGRAMMED, f"read back from the kernel of {seen.node}")
+    return Finding(False, Reason.PENDING, f"{seen.node} is programming its kernel")
+
+
+def _available(programmed: Finding, real_servers: Iterable[RealServerPlan]) -> Finding:
+    servers = list(real_servers)
+    if not programmed.ok:
+        return Finding(False, Reason.NOT_PROGRAMMED, programmed.message)
+    if not servers:
+        return Finding(False, Reason.NO_REAL_SERVERS, "no real server is known; connections are refused")
+    if not any(one.ready for one in servers):
+        return Finding(
+            False, Reason.NO_REAL_SERVER_UP, f"0 of {len(servers)} real servers are up; connections are refused"
+        )
+    return Finding(True, Reason.REAL_SERVERS_UP, f"{ready_count(servers)} real servers are up")
+
+
+def _real_server(one: RealServerPlan) -> RealServerStatus:
+    return RealServerStatus(
+        address=str(one.candidate.key.address),
+        port=one.candidate.key.port,
+        state=one.health.state,
+        reason=one.health.reason,
+        message=one.health.message if one.health.state is not RealServerState.UP else None,
+        since=None,
+        weight=one.weight or 0,
+        source=one.candidate.source,
+    )
+
+
+def _director(server: VirtualServer, seen: Seen, role: DirectorRole, programmed: Finding | None) -> DirectorStatus:
+    keys = service_keys(server.spec) if server.spec and role is DirectorRole.ACTIVE else []
+    held = [key for key in keys if key in seen.plan.state.services and key in seen.actual.services]
+    there = {address.address for address in seen.actual.addresses}
+    announced = sorted({key.address for key in held if key.address in there}, key=address_order)
+    return DirectorStatus(
+        node=seen.node,
+        role=role,
+        programmed_generation=server.generation if programmed and programmed.ok else None,
+        announced=[str(address) for address in announced],
+        services=[_kernel_service(key, seen.actual.services[key]) for key in held],
+        reported=None,
+    )
+
+
+def _kernel_service(key: ServiceKey, service: Service) -> KernelService:
+    shown = list(service.destinations.items())[:SHOWN_REAL_SERVERS]
+    return KernelService(
+        protocol=key.protocol,
+        address=str(key.address),
+        port=key.port,
+        scheduler=" ".join([service.content.scheduler, *sorted(service.content.flags)]),
+        real_servers=[
+            KernelRealServer(address=str(one.address), port=one.port, weight=content.weight) for one, content in shown
+        ],
+    )

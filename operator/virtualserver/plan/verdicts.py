@@ -1,0 +1,193 @@
+"""May this virtual server be served? Judged alike by the controller and by every agent, from the same objects.
+
+Each check is a small function that returns a Finding when it refuses. They run in order; the first refusal
+stands. A refused virtual server claims nothing, so the next younger one may have the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+from virtualserver.api.reasons import Reason
+from virtualserver.api.virtualserver import Port, VirtualServerSpec
+from virtualserver.model.types import IPAddress, Protocol, ServiceKey
+from virtualserver.plan.addresses import forbidden
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.realservers import Candidate, resolve
+from virtualserver.plan.world import DirectorGroup, IPNetwork, ObjectKey, VirtualServer, World
+
+ACCEPTED = Finding(True, Reason.ACCEPTED, "the virtual server is valid and owns its addresses")
+RESOLVED = Finding(True, Reason.RESOLVED, "all referenced objects exist")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found about one virtual server; ``candidates`` is empty when it is not accepted."""
+
+    accepted: Finding
+    resolved: Finding = RESOLVED
+    group: DirectorGroup | None = None
+    candidates: Mapping[Port, list[Candidate]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Context:
+    """What the checks of one round share: facts of the cluster, and what older virtual servers claimed."""
+
+    world: World
+    reserved: Mapping[IPAddress, str]
+    networks: list[tuple[IPNetwork, str]]
+    services: dict[ServiceKey, ObjectKey] = field(default_factory=dict)
+    addresses: dict[IPAddress, ObjectKey] = field(default_factory=dict)
+
+
+def judge(world: World) -> dict[ObjectKey, Verdict]:
+    """Return a verdict for every virtual server; older ones are judged first, so they keep what they have."""
+    context = _context(world)
+    verdicts = {}
+    for server in sorted(world.virtual_servers.values(), key=lambda one: (one.created, one.key, one.uid)):
+        verdicts[server.key] = _judge_one(context, server)
+    return verdicts
+
+
+def service_keys(spec: VirtualServerSpec) -> list[ServiceKey]:
+    """Return the virtual services that a spec asks for."""
+    return [
+        ServiceKey(Protocol(port.protocol), ip_address(address), port.port)
+        for address in spec.addresses
+        for port in spec.ports
+    ]
+
+
+def _context(world: World) -> _Context:
+    reserved: dict[IPAddress, str] = {}
+    networks: list[tuple[IPNetwork, str]] = [(net, "the cluster's Service range") for net in world.service_networks]
+    for node in world.nodes.values():
+        reserved.update(dict.fromkeys(node.addresses, f"an address of node {node.name}"))
+        networks += [(net, f"the pod range of node {node.name}") for net in node.pod_networks]
+    for group in world.groups.values():
+        if group.spec is not None and group.spec.gateway is not None:
+            for text in group.spec.gateway.addresses:
+                reserved[ip_address(text)] = f"the gateway of DirectorGroup {group.name}"
+    reserved.update(dict.fromkeys(world.api_servers, "an address of the API server"))
+    return _Context(world, reserved, networks)
+
+
+def _judge_one(context: _Context, server: VirtualServer) -> Verdict:
+    for check in _CHECKS:
+        finding = check(context, server)
+        if finding is not None:
+            return Verdict(finding)
+    spec = server.spec
+    assert spec is not None
+    for key in service_keys(spec):
+        context.services[key] = server.key
+        context.addresses.setdefault(key.address, server.key)
+    candidates, problems = resolve(context.world, server)
+    resolved = problems[0] if problems else RESOLVED
+    if len(problems) > 1:
+        resolved = Finding(False, resolved.reason, "; ".join(problem.message for problem in problems))
+    return Verdict(ACCEPTED, resolved, context.world.groups[spec.director_group], candidates)
+
+
+def _readable(_: _Context, server: VirtualServer) -> Finding | None:
+    if server.spec is None:
+        return Finding(False, Reason.INVALID_SPEC, server.problem)
+    return None
+
+
+def _address_text(_: _Context, server: VirtualServer) -> Finding | None:
+    assert server.spec is not None
+    texts = [("spec.addresses", text) for text in server.spec.addresses]
+    texts += [("spec.realServers.address", one.address) for one in server.spec.real_servers if one.address]
+    for where, text in texts:
+        try:
+            kind = forbidden(ip_address(text))
+        except ValueError:
+            return Finding(False, Reason.INVALID_SPEC, f"{where}: {text!r} is not an IP address")
+        if kind:
+            reason = Reason.ADDRESS_FORBIDDEN if where == "spec.addresses" else Reason.REAL_SERVER_FORBIDDEN
+            return Finding(False, reason, f"{where}: {text} is {kind}")
+    return None
+
+
+def _has_group(context: _Context, server: VirtualServer) -> Finding | None:
+    assert server.spec is not None
+    name = server.spec.director_group
+    group = context.world.groups.get(name)
+    if group is None:
+        return Finding(
+            False,
+            Reason.DIRECTOR_GROUP_NOT_FOUND,
+            f"spec.directorGroup: DirectorGroup {name!r} does not exist",
+        )
+    if group.spec is None:
+        return Finding(
+            False,
+            Reason.DIRECTOR_GROUP_NOT_FOUND,
+            f"spec.directorGroup: {name!r} is not valid: {group.problem}",
+        )
+    return None
+
+
+def _address_allowed(context: _Context, server: VirtualServer) -> Finding | None:
+    assert server.spec is not None
+    for text in server.spec.addresses:
+        address = ip_address(text)
+        owner = context.reserved.get(address) or next(
+            (f"in {name} {net}" for net, name in context.networks if address in net), ""
+        )
+        if owner:
+            return Finding(
+                False, Reason.ADDRESS_FORBIDDEN, f"spec.addresses: {text} is {owner}; choose another address"
+            )
+    return None
+
+
+def _real_servers_allowed(context: _Context, server: VirtualServer) -> Finding | None:
+    assert server.spec is not None
+    group = context.world.groups[server.spec.director_group].spec
+    assert group is not None
+    networks = [ip_network(text, strict=False) for text in group.real_server_networks]
+    for entry in server.spec.real_servers:
+        if entry.address and networks and not any(ip_address(entry.address) in network for network in networks):
+            allowed = ", ".join(group.real_server_networks)
+            return Finding(
+                False,
+                Reason.REAL_SERVER_FORBIDDEN,
+                f"spec.realServers: {entry.address} lies outside the networks that DirectorGroup "
+                f"{server.spec.director_group!r} allows ({allowed})",
+            )
+    return None
+
+
+def _address_free(context: _Context, server: VirtualServer) -> Finding | None:
+    assert server.spec is not None
+    for key in service_keys(server.spec):
+        owner = context.services.get(key)
+        if owner is not None:
+            return Finding(
+                False,
+                Reason.ADDRESS_IN_USE,
+                f"spec.ports: {key} belongs to VirtualServer {owner}, which is older",
+            )
+        holder = context.addresses.get(key.address)
+        if holder is not None and holder.namespace != server.key.namespace:
+            return Finding(
+                False,
+                Reason.ADDRESS_IN_USE,
+                f"spec.addresses: {key.address} belongs to VirtualServer {holder} of another namespace",
+            )
+    return None
+
+
+_CHECKS: tuple[Callable[[_Context, VirtualServer], Finding | None], ...] = (
+    _readable,
+    _address_text,
+    _has_group,
+    _address_allowed,
+    _real_servers_allowed,
+    _address_free,
+)

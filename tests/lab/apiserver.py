@@ -1,0 +1,234 @@
+"""A real kube-apiserver and its etcd, as plain processes: RBAC, TLS, service account tokens, audit log.
+
+Usable without the rest of the lab: `with ApiServer(folder) as api: api.kubectl("get", "namespaces")`.
+No kubelet, scheduler or controller-manager runs: pods stay Pending, a deleted Namespace stays Terminating,
+owner references are not collected, EndpointSlices are what you write.
+"""
+
+import json
+import os
+import secrets
+import socket
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+from signal import SIGKILL
+from types import TracebackType
+from typing import Any, Self
+
+from lab import assets, certificates, kubeconfig
+from lab.console import LabError, wait_until
+from lab.processes import Daemon
+
+SERVICE_RANGES = "10.96.0.0/16,fd00:96::/112"
+ISSUER = "https://kubernetes.default.svc"
+
+_AUDIT_POLICY = """\
+# who wrote what, and everything that touches the project's own API: tests count it
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  verbs: [create, update, patch, delete, deletecollection]
+- level: Metadata
+  resources: [{group: virtualserver.dev}]
+- level: None
+"""
+
+
+class ApiServer:
+    """`start`, `stop` and `start` again keep data, address, port and credentials: an outage, not a new cluster."""
+
+    def __init__(self, folder: Path, address: str = "127.0.0.1", port: int = 0, base: Path | None = None) -> None:
+        """`base` gets kubeconfig, logs and notes; a lab passes its own folder, else all is in `folder`."""
+        self.folder = folder
+        self.base = base or folder
+        self.address = address
+        self._given_port = port
+        self.etcd = Daemon.noted("etcd", self.base)
+        self.server = Daemon.noted("kube-apiserver", self.base)
+
+    # -- what clients need ------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}:{self._ports()['server']}"
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "pki" / "ca.crt"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's (group system:masters)."""
+        return self.base / "kubeconfig"
+
+    def kubectl(
+        self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as the administrator. Its cache stays in our folder, not in the person's home."""
+        done = subprocess.run(
+            self.kubectl_command(*arguments), input=input, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check and done.returncode != 0:
+            raise LabError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        cache = self.folder / "kubectl-cache"
+        program = str(assets.find("kubectl"))
+        return [program, f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache}", *arguments]
+
+    def account_kubeconfig(self, path: Path, namespace: str, account: str, node: str | None = None) -> Path:
+        """Credentials of a service account from the TokenRequest API; bound to a Node as a kubelet's pod would be."""
+        bound = ["--bound-object-kind=Node", f"--bound-object-name={node}"] if node else []
+        token = self.kubectl("create", "token", account, "-n", namespace, "--duration=8760h", *bound).stdout.strip()
+        return kubeconfig.write(path, self.url, self.authority, account, token)
+
+    def audit_mark(self) -> int:
+        """A position in the audit log, for `audit(since=...)`."""
+        log = self.folder / "audit.log"
+        return log.stat().st_size if log.exists() else 0
+
+    def audit(self, since: int = 0, user: str | None = None) -> list[dict[str, Any]]:
+        """Audit events (writes, and everything on virtualserver.dev) after a mark, of one user if named."""
+        log = self.folder / "audit.log"
+        if not log.exists():
+            return []
+        with log.open("rb") as file:
+            file.seek(since)
+            complete = file.read().split(b"\n")[:-1]
+        events: list[dict[str, Any]] = [json.loads(line) for line in complete]
+        return [event for event in events if user is None or event["user"]["username"] == user]
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    def launch(self) -> None:
+        """Start the processes without waiting; `wait_ready` waits. Parts that run already are left alone."""
+        self._prepare()
+        if self.etcd is None or not self.etcd.alive:
+            self.etcd = self._daemon("etcd", self._etcd_command())
+        if self.server is None or not self.server.alive:
+            self.server = self._daemon("kube-apiserver", self._server_command())
+
+    def start(self) -> None:
+        self.launch()
+        self.wait_ready()
+
+    def wait_ready(self, seconds: float = 90) -> None:
+        context = ssl.create_default_context(cafile=str(self.authority))
+        answer = "no answer yet"
+        for _ in wait_until(seconds):
+            self._check_alive()
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", context=context, timeout=2):
+                    return
+            except urllib.error.HTTPError as error:
+                answer = f"HTTP {error.code}"
+            except OSError as error:
+                answer = str(error)
+        raise LabError(f"the API server is not ready after {seconds:.0f} s: {answer}; see {self.base}/logs")
+
+    def stop(self, number: int = SIGKILL) -> None:
+        """An outage: the server goes at once (its graceful end would wait for watches), etcd keeps the data."""
+        if self.server is not None:
+            self.server.stop(number)
+
+    def close(self) -> None:
+        """End both processes; the data stays in the folder."""
+        self.stop()
+        if self.etcd is not None:
+            self.etcd.stop(SIGKILL)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # -- inside -----------------------------------------------------------------------------------------------
+
+    def _daemon(self, name: str, command: list[str]) -> Daemon:
+        return Daemon.start(name, command, self.base)
+
+    def _check_alive(self) -> None:
+        for daemon in (self.etcd, self.server):
+            if daemon is not None and not daemon.alive:
+                raise LabError(f"{daemon.name} ended at once; its last lines:\n  {daemon.last_words()}")
+
+    def _ports(self) -> dict[str, int]:
+        """Chosen once and kept in a file, so that a restart, and a later command, find the same."""
+        path = self.folder / "ports.json"
+        if path.exists():
+            ports: dict[str, int] = json.loads(path.read_text())
+            return ports
+        client, peer, server = _free_ports(3)
+        ports = {"client": client, "peer": peer, "server": self._given_port or server}
+        path.write_text(json.dumps(ports))
+        return ports
+
+    def _prepare(self) -> None:
+        """Keys, tokens, policy: made once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        certificates.create(self.folder / "pki", [self.address, "127.0.0.1", "10.96.0.1"], names)
+        if self.kubeconfig.exists():
+            return
+        token = secrets.token_hex(24)
+        (self.folder / "tokens.csv").touch(mode=0o600)
+        (self.folder / "tokens.csv").write_text(f'{token},lab-admin,lab-admin,"system:masters"\n')
+        (self.folder / "audit-policy.yaml").write_text(_AUDIT_POLICY)
+        kubeconfig.write(self.kubeconfig, self.url, self.authority, "lab-admin", token)
+
+    def _etcd_command(self) -> list[str]:
+        ports = self._ports()
+        client, peer = f"http://127.0.0.1:{ports['client']}", f"http://127.0.0.1:{ports['peer']}"
+        return [
+            str(assets.find("etcd")),
+            f"--data-dir={self.folder / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--log-level=warn",
+        ]
+
+    def _server_command(self) -> list[str]:
+        ports, pki = self._ports(), self.folder / "pki"
+        flags = {
+            "etcd-servers": f"http://127.0.0.1:{ports['client']}",
+            "bind-address": self.address,
+            "advertise-address": "192.0.2.1" if self.address.startswith("127.") else self.address,
+            "secure-port": ports["server"],
+            "tls-cert-file": pki / "server.crt",
+            "tls-private-key-file": pki / "server.key",
+            "service-account-key-file": pki / "sa.pub",
+            "service-account-signing-key-file": pki / "sa.key",
+            "service-account-issuer": ISSUER,
+            "service-cluster-ip-range": SERVICE_RANGES,
+            "authorization-mode": "RBAC",
+            "token-auth-file": self.folder / "tokens.csv",
+            "endpoint-reconciler-type": "none",
+            "audit-policy-file": self.folder / "audit-policy.yaml",
+            "audit-log-path": self.folder / "audit.log",
+            "audit-log-mode": "blocking",
+        }
+        return [str(assets.find("kube-apiserver")), *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now; held together so that they differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports

@@ -1,0 +1,162 @@
+"""The lab's command line: `python -m lab --help`. Says one clear line on every failure, never a traceback."""
+
+import argparse
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from lab import assets, cleanup, network, packages
+from lab.console import LabError, complain, say
+from lab.lab import Lab
+
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        return int(options.run(options) or 0)
+    except LabError as error:
+        complain(str(error))
+    except KeyboardInterrupt:
+        complain(f"interrupted; {options.interrupted}")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except subprocess.TimeoutExpired as error:
+        complain(f"no answer in {error.timeout:g} s from: {error.cmd}")
+    except OSError as error:
+        hint = "; make room and try again" if error.errno == errno.ENOSPC else ""
+        complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + hint)
+    return 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A closed terminal and a polite kill are Ctrl-C to us: tear down, then go."""
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lab", description="A data centre with IPVS and an API server, to play with.")
+    parser.set_defaults(interrupted="nothing was left behind")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("setup", help="install the Debian packages").set_defaults(run=_setup)
+    commands.add_parser("assets", help="find or compile the programs, print where they are").set_defaults(run=_assets)
+    which = argparse.ArgumentParser(add_help=False)
+    which.add_argument("--name", default="lab", help="several labs live side by side by name (default: lab)")
+    which.add_argument("--folder", type=Path, help="where its files are (default: .lab in the checkout)")
+    up = commands.add_parser("up", parents=[which], help="bring the lab up; it stays up")
+    up.add_argument("--topology", default="one", choices=list(network.TOPOLOGIES), help="how many guests")
+    up.set_defaults(run=_up, interrupted="the half-made lab was removed again")
+    down = commands.add_parser("down", parents=[which], help="remove every trace of it")
+    down.set_defaults(run=_down, interrupted="run it again to finish")
+    execute = commands.add_parser("exec", parents=[which], help="run a command on a host")
+    execute.add_argument("host", help="client, director-1, rs-1, ...; `guest` is the root namespace")
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="one word goes to a shell")
+    execute.set_defaults(run=_exec, interrupted="the command was ended on the host too")
+    commands.add_parser("status", parents=[which], help="what runs").set_defaults(run=_status)
+    logs = commands.add_parser("logs", parents=[which], help="the last lines of the logs")
+    logs.add_argument("log", nargs="?", help="all of this one, e.g. controller, agent-director-1")
+    logs.set_defaults(run=_logs)
+    kubectl = commands.add_parser("kubectl", parents=[which], help="kubectl on the lab's API server")
+    kubectl.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGUMENT")
+    kubectl.set_defaults(run=_kubectl)
+    return parser
+
+
+def _setup(options: argparse.Namespace) -> None:
+    packages.install()
+
+
+def _assets(options: argparse.Namespace) -> None:
+    for name, path in assets.find_all().items():
+        say(f"{name}: {path}")
+
+
+def _up(options: argparse.Namespace) -> int:
+    lab = Lab(options.name, options.folder, options.topology)
+    if lab.is_up:
+        if dead := lab.dead_parts():
+            raise LabError(f"the lab in {lab.folder} is up, but dead: {', '.join(dead)} - run: make lab-down")
+        say(f"the lab in {lab.folder} is already up (topology {lab.topology})")
+    else:
+        lab.up()
+    _usage(lab)
+    return 0
+
+
+def _usage(lab: Lab) -> None:
+    here = Path(os.path.relpath(lab.folder))
+    config = here / "kubeconfig" if not str(here).startswith("../..") else lab.api.kubeconfig
+    say(f"""
+The lab is up ({lab.steps.elapsed:.0f} s). {", ".join(host.name for host in network.HOSTS)} are its hosts.
+  API          kubectl --kubeconfig {config} get nodes
+  a command    make lab-exec HOST=client CMD='curl -s http://198.18.0.21/'
+               make lab-exec HOST=rs-2 CMD='service-ctl stop web'
+               make lab-exec HOST=director-1 CMD='ipvsadm -Ln'
+  clients      198.18.0.0/24, fd00:18::/64: client .2, directors .11 .12, real servers .21 .22 .23, VIPs .100-.199
+  servers      198.18.1.0/24, fd00:18:1::/64: directors .11 .12, real servers .21 .22 .23, gateway .1
+  logs         {lab.folder}/logs
+  end          make lab-down""")
+
+
+def _down(options: argparse.Namespace) -> None:
+    removed = Lab(options.name, options.folder).down()
+    for line in removed or ["nothing to remove"]:
+        say(f"lab-down: {line}")
+
+
+def _running(options: argparse.Namespace) -> Lab:
+    lab = Lab(options.name, options.folder)
+    if not lab.is_up:
+        raise LabError(f"no lab is up in {lab.folder}; run: make lab")
+    return lab
+
+
+def _exec(options: argparse.Namespace) -> int:
+    lab = _running(options)
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    if not words:
+        raise LabError("exec needs a command: exec HOST COMMAND")
+    kind, _, letter = options.host.partition("-")
+    host = lab.guests[letter or "a"].host() if kind == "guest" else lab.host(options.host)
+    return host.stream(words[0] if len(words) == 1 else words)
+
+
+def _status(options: argparse.Namespace) -> int:
+    lab = Lab(options.name, options.folder)
+    if not lab.is_up:
+        found = cleanup.traces(lab.name, lab.folder)
+        say("down" + (f", but there are left-overs: {', '.join(found)} - run: make lab-down" if found else ""))
+        return 1
+    dead = lab.dead_parts()
+    names = ["etcd", "kube-apiserver", *(guest.name for guest in lab.guests.values()), "controller"]
+    for name in names:
+        say(f"{name:<18} {'dead' if name in dead else 'running'}")
+    for guest in lab.guests.values():
+        for host in guest.hosts if guest.alive else []:
+            running = [process.name for process in guest.host(host).processes()]
+            say(f"{host:<18} in {guest.name}: {', '.join(running) or 'no background processes'}")
+    return 1 if dead else 0
+
+
+def _logs(options: argparse.Namespace) -> None:
+    folder = Lab(options.name, options.folder).folder / "logs"
+    chosen = sorted(folder.glob(f"{options.log or '*'}.log"))
+    if not chosen:
+        raise LabError(f"no log {options.log or ''} in {folder}")
+    for path in chosen:
+        lines = path.read_text(errors="replace").splitlines()
+        say(f"== {path}")
+        say("\n".join(lines if options.log else lines[-10:]))
+
+
+def _kubectl(options: argparse.Namespace) -> int:
+    command = _running(options).api.kubectl_command(*options.words)
+    return subprocess.run(command, check=False).returncode

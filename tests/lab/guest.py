@@ -1,0 +1,174 @@
+"""A guest: one User-Mode Linux kernel with IPVS, holding some of the lab's hosts as network namespaces.
+
+It shares the machine's file system (read-only) and the lab's folder; it is reached over the management
+segment. A guest is one process group on the machine: killing that is the crash of a machine.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+from signal import SIGKILL
+
+from lab import links, network, processes
+from lab.console import LabError, wait_until
+from lab.hosts import Door, Host
+
+UML = "/usr/bin/linux.uml"
+MODULES = Path("/usr/lib/uml/modules")
+PORT = 7000
+HERE = Path(__file__).parent / "guest"
+CHECKOUT = Path(__file__).parents[2]
+
+SCHEDULERS = "rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf"
+# Not the tunnel drivers: they would put tunl0, gre0, ... into every namespace; the kernel loads them when asked.
+LOAD = [
+    *["ipv6", "ip_vs", *(f"ip_vs_{name}" for name in SCHEDULERS.split()), "ip_vs_pe_sip", "nf_conntrack", "dummy", "veth"],
+    *["bridge", "xt_ipvs", "xt_conntrack", "xt_MASQUERADE", "iptable_nat", "iptable_filter", "iptable_mangle", "iptable_raw"],
+    *["ip6table_nat", "ip6table_filter", "ip6table_mangle", "ip6table_raw", "xt_comment", "xt_mark", "xt_multiport", "xt_tcpudp", "ipt_REJECT"],
+]
+
+
+class Guest:
+    """`launch` starts it, `wait_ready` waits; `crash` is what it says."""
+
+    def __init__(self, lab: str, letter: str, hosts: list[str], folder: Path, memory: int = 1024) -> None:
+        self.lab = lab
+        self.letter = letter
+        self.hosts = hosts
+        self.folder = folder
+        self.memory = memory
+        self.daemon = processes.Daemon.noted(self.name, folder)
+        self.mgmt = network.management(lab)
+        self.address = f"{self.mgmt.ipv4}.{network.guest_number(letter)}"
+        self.token = self._noted_token() or secrets.token_hex(16)
+
+    @property
+    def name(self) -> str:
+        return f"guest-{self.letter}"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def alive(self) -> bool:
+        return self.daemon is not None and self.daemon.alive
+
+    def host(self, name: str = "") -> Host:
+        return Host(name, Door(self.address, PORT, self.token), self.folder / "logs")
+
+    def _noted_token(self) -> str | None:
+        """The password that an earlier command gave this guest."""
+        try:
+            return str(json.loads((self.home / "server.json").read_text())["token"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def launch(self, bridges: dict[str, str]) -> None:
+        """Boot with one network device for each segment in `bridges` (segment letter -> bridge of the machine)."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        devices, uplinks = [], {}
+        for index, (segment, bridge) in enumerate(bridges.items()):
+            tap = f"{links.prefix(self.lab)}{self.letter}{index}"
+            if not links.exists(tap):  # after a crash the cable is still there
+                links.add_tap(tap, bridge, self.folder)
+            devices.append(f"vec{index}:transport=tap,ifname={tap},depth=128")
+            uplinks[segment] = f"vec{index}"
+        script = network.build_script(self.letter, self.hosts, self.mgmt, uplinks)
+        (self.home / "network.sh").write_text(script)
+        self._write_settings()
+        self.daemon = processes.Daemon.start(
+            self.name, self._command(devices), self.folder, cwd=self.home, env=_memory_place(self)
+        )
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        door = Door(self.address, PORT, self.token)
+        for _ in wait_until(seconds):
+            if self.daemon is None or not self.daemon.alive:
+                words = self.daemon.last_words() if self.daemon else "never started"
+                raise LabError(f"{self.name} ended while booting; its console:\n  {words}")
+            try:
+                door.call("ping", 5)
+                return
+            except LabError:
+                continue
+        raise LabError(f"{self.name} does not answer after {seconds:.0f} s; see {self.folder}/logs/{self.name}.log")
+
+    def crash(self) -> None:
+        """`kill -9` of the whole group, the guest's helper processes included; links stay, as cables would."""
+        if self.daemon is not None:
+            self.daemon.stop(SIGKILL)
+        processes.kill_all(processes.marked(self.home))
+
+    def _command(self, devices: list[str]) -> list[str]:
+        scratch = scratch_folder(self.lab)
+        scratch.mkdir(exist_ok=True)
+        (scratch / "owner").write_text(str(self.folder))
+        kernel = ["rootfstype=hostfs", "ro", f"mem={self.memory}M", "con=null", "con0=null,fd:1", "quiet", "panic=1"]
+        names = [f"umid={self.name}", f"uml_dir={scratch}/"]
+        return [UML, *kernel, *names, *devices, "init=/bin/sh", "--", str(HERE / "init.sh"), str(self.home / "init.env")]
+
+    def _write_settings(self) -> None:
+        variables = {
+            "LAB_FOLDER": self.folder,
+            "LAB_KEEP": "\n".join(map(str, _hidden_folders(self.folder))),
+            "LAB_HOSTNAME": f"{self.lab}-{self.letter}",
+            "LAB_MODULES": MODULES,
+            "LAB_LOAD": " ".join(LOAD),
+            "LAB_NETWORK": self.home / "network.sh",
+            "LAB_PYTHON": sys.executable,
+            "LAB_SERVER": HERE / "server.py",
+            "LAB_SETTINGS": self.home / "server.json",
+        }
+        (self.home / "init.env").write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()))
+        settings = {"address": self.address, "port": PORT, "token": self.token, "env": environment(self.folder)}
+        (self.home / "server.json").touch(mode=0o600)
+        (self.home / "server.json").write_text(json.dumps(settings))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What commands in a guest find: the project's Python, its sources, our helper programs."""
+    interpreter = Path(sys.executable).parent
+    return {
+        "PATH": f"{folder}/bin:{interpreter}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": f"{CHECKOUT / 'operator'}:{CHECKOUT / 'tests'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        processes.MARK: str(folder),
+    }
+
+
+def install_helpers(folder: Path) -> None:
+    """Copy the hosts' helper programs to where the guests look for them."""
+    shutil.copytree(HERE / "bin", folder / "bin", dirs_exist_ok=True)
+
+
+def scratch_folder(lab: str) -> Path:
+    """Sockets of the guests' kernels; short, because the path of a socket must be."""
+    return Path("/dev/shm") / f"vs-{lab}"
+
+
+def refuse_odd_paths(folder: Path) -> None:
+    """These paths travel on a kernel command line, which knows no quoting."""
+    for path in (folder, CHECKOUT, Path(sys.executable)):
+        if any(character.isspace() or character in "'\",:" for character in str(path)):
+            raise LabError(f"the lab cannot work with this path, it has a space, quote, comma or colon: {path}")
+
+
+def _hidden_folders(folder: Path) -> list[Path]:
+    """Folders that the guest needs and that its own /tmp and /run would hide; longest last."""
+    wanted = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent}
+    own = [Path("/tmp"), Path("/run"), Path("/dev")]
+    return sorted(path for path in wanted if any(top in path.parents for top in own))
+
+
+def _memory_place(guest: Guest) -> dict[str, str]:
+    """The guest's memory is a file; in RAM when there is room and programs may be mapped from it (much faster)."""
+    shared = os.statvfs("/dev/shm")
+    room = shared.f_bavail * shared.f_frsize > guest.memory * 2**20
+    return {"TMPDIR": "/dev/shm" if room and not shared.f_flag & os.ST_NOEXEC else str(guest.home)}

@@ -1,0 +1,230 @@
+"""The lab as a whole: management bridge, API server, guests with hosts, real servers, controller and agents.
+
+    lab = Lab("lab", folder); lab.up(); lab.host("client").run("curl -s http://198.18.0.100/"); lab.down()
+
+A `Lab` made for a folder where one is up already is a handle on that one.
+"""
+
+import compileall
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lab import assets, chart, cleanup, links, network, nodes, packages, product
+from lab.apiserver import ApiServer
+from lab.artifacts import collect
+from lab.console import LabError, Steps
+from lab.guest import CHECKOUT, HERE, Guest, install_helpers, refuse_odd_paths
+from lab.hosts import Host
+
+API_PORT = 6443
+CHART = CHECKOUT / "helm" / "virtualserver"
+MANIFESTS = Path(__file__).parent / "manifests"
+NEEDED_BYTES = 500 * 2**20
+
+
+class Lab:
+    """A lab by name and folder; see README.md for what its parts can do."""
+
+    def __init__(self, name: str = "lab", folder: Path | None = None, topology: str = "one", quiet: bool = False):
+        if not re.fullmatch(r"[a-z0-9]{1,8}", name):
+            raise LabError(f"a lab's name is 1 to 8 letters and digits, because links are named by it: {name!r}")
+        self.name = name
+        self.folder = (folder or CHECKOUT / (".lab" if name == "lab" else f".lab-{name}")).resolve()
+        self.topology = self._noted().get("topology", topology)
+        if self.topology not in network.TOPOLOGIES:
+            raise LabError(f"unknown topology {topology!r}; there are: {', '.join(network.TOPOLOGIES)}")
+        self.steps = Steps(quiet)
+        self._build()
+
+    def _build(self) -> None:
+        """The parts; those that run already are found again by their notes."""
+        self.mgmt = network.management(self.name)
+        self.api = ApiServer(self.folder / "api", f"{self.mgmt.ipv4}.1", API_PORT, base=self.folder)
+        self.guests = {
+            letter: Guest(self.name, letter, hosts, self.folder, memory=1024 if letter == "a" else 512)
+            for letter, hosts in network.TOPOLOGIES[self.topology].items()
+        }
+        self.controller = product.Controller(self.folder)
+        self.agents = {name: product.Agent(self.host(name), self.folder) for name in network.DIRECTORS}
+
+    # -- use --------------------------------------------------------------------------------------------------
+
+    @property
+    def guest(self) -> Host:
+        """The root namespace of the first guest: for tests that make namespaces of their own."""
+        return self.guests["a"].host()
+
+    def guest_of(self, host: str) -> Guest:
+        for guest in self.guests.values():
+            if host in guest.hosts:
+                return guest
+        known = [name for guest in self.guests.values() for name in guest.hosts]
+        raise LabError(f"no host `{host}`; there are: {', '.join(sorted(known))}")
+
+    def host(self, name: str) -> Host:
+        return self.guest_of(name).host(name)
+
+    def kubectl(
+        self, *arguments: str, input: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        return self.api.kubectl(*arguments, input=input, check=check)
+
+    def crash(self, host: str) -> None:
+        """The machine of that host dies as if its power were cut; only where it has a guest of its own."""
+        guest = self.guest_of(host)
+        if guest.hosts != [host]:
+            raise LabError(f"{host} shares a guest with {len(guest.hosts) - 1} other hosts: use topology `three`")
+        guest.crash()
+
+    def boot(self, host: str) -> None:
+        """Switch a crashed machine on again; its agent starts, as the DaemonSet's pod would."""
+        guest = self.guest_of(host)
+        guest.launch(self._bridges())
+        guest.wait_ready()
+        if product.exists() and self.agents[host].kubeconfig.exists():
+            self.agents[host].start()
+
+    def artifacts(self, folder: Path) -> None:
+        """Everything that helps to understand a failure: logs, kernel tables of every host, API objects."""
+        collect(self, folder)
+
+    def dead_parts(self) -> list[str]:
+        """Names of parts that should run and do not."""
+        daemons = {"etcd": self.api.etcd, "kube-apiserver": self.api.server}
+        dead = [name for name, daemon in daemons.items() if daemon is None or not daemon.alive]
+        dead += [guest.name for guest in self.guests.values() if not guest.alive]
+        if self.controller.daemon is not None and not self.controller.running:
+            dead.append("controller")
+        return dead
+
+    @property
+    def is_up(self) -> bool:
+        return self._noted().get("phase") == "up"
+
+    # -- up and down ------------------------------------------------------------------------------------------
+
+    def up(self, replace: bool = False) -> None:
+        """Bring all of it up; whatever interrupts it, what was made is removed again. `replace` removes an
+        earlier one first."""
+        refuse_odd_paths(self.folder)
+        if os.geteuid() != 0:
+            raise LabError("the lab makes network links and boots a kernel: it needs root")
+        packages.require()
+        with cleanup.exclusive(self.folder):
+            if replace:
+                cleanup.remove(self.name, self.folder)
+            self._refuse_conflicts()
+            assets.find_all()
+            try:
+                self._up()
+            except BaseException:
+                cleanup.remove(self.name, self.folder)
+                raise
+
+    def down(self) -> list[str]:
+        """Remove every trace; returns what was removed. May be called at any time, any number of times."""
+        with cleanup.exclusive(self.folder):
+            return cleanup.remove(self.name, self.folder)
+
+    def __enter__(self) -> Self:
+        self.up(replace=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def _up(self) -> None:
+        self._make_folder()
+        self._build()
+        links.refuse_conflicts(self.name, self.mgmt)
+        for letter, bridge in self._bridges().items():
+            links.add_bridge(bridge, self.folder, self.mgmt.addresses(1)[0] if letter == self.mgmt.letter else None)
+        self.steps.note("network", f"{', '.join(self._bridges().values())}, API server at {self.mgmt.ipv4}.1")
+        for guest in self.guests.values():
+            guest.launch(self._bridges())
+        self.api.launch()
+        compileall.compile_dir(str(CHECKOUT / "operator"), quiet=2)
+        self.api.wait_ready()
+        self.steps.note("API server", f"ready at {self.api.url}")
+        for guest in self.guests.values():
+            guest.wait_ready()
+            self.steps.note(guest.name, f"up with {', '.join(guest.hosts)}")
+        self._start_services()
+        self._install_product()
+        self._note("up")
+
+    def _start_services(self) -> None:
+        servers = [host.name for host in network.HOSTS if host.role == "real-server"]
+        self.host(servers[0]).run("mkdir -p /run/lab")
+        for name in servers:
+            command = [sys.executable, "-S", "-E", str(HERE / "services.py"), name, f"/run/lab/{name}.sock"]
+            self.host(name).spawn(command, f"services-{name}")
+        self.steps.note("real servers", f"{', '.join(servers)} start web (80), web-alt (8080), echo (7)")
+
+    def _install_product(self) -> None:
+        nodes.create(self.api, self.mgmt)
+        self.steps.note("nodes", ", ".join(network.DIRECTORS))
+        if not (CHART / "Chart.yaml").exists():
+            self.steps.note("chart", f"skipped, {CHART} is not there")
+            return
+        applied = chart.apply(self.api, CHART, self.folder)
+        self.steps.note("chart", f"applied {len(applied)} documents: custom resources, accounts, rights")
+        group = MANIFESTS / "directorgroup.yaml"
+        if group.exists() and any("directorgroups" in document for document in applied):
+            self.kubectl("apply", "-f", str(group))
+            self.steps.note("directors", f"applied {group.name}")
+        if not product.exists():
+            self.steps.note("controller and agents", "skipped, `python -m virtualserver` is not there")
+            return
+        self.controller.prepare(self.api)
+        self.controller.start()
+        for agent in self.agents.values():
+            agent.prepare(self.api)
+            agent.start()
+        self.steps.note("product", f"controller and {len(self.agents)} agents started")
+
+    def _bridges(self) -> dict[str, str]:
+        """Bridges of the machine by segment letter; the data segments need one only between guests."""
+        letters = [self.mgmt.letter]
+        if len(self.guests) > 1:
+            letters += [network.CLIENT.letter, network.SERVER.letter]
+        return {letter: f"{links.prefix(self.name)}{'br' if letter == 'm' else letter}" for letter in letters}
+
+    def _refuse_conflicts(self) -> None:
+        if other := cleanup.foreign_owner(self.name, self.folder):
+            raise LabError(f"a lab named `{self.name}` is up already, in {other}; use another --name or end that one")
+        if found := cleanup.traces(self.name, self.folder):
+            raise LabError(f"the lab in {self.folder} is not clean ({', '.join(found[:4])}); run: make lab-down")
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise LabError(f"{self.folder} exists and was not made by a lab; give another --folder")
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / cleanup.MARKER).touch()
+        if shutil.disk_usage(self.folder).free < NEEDED_BYTES:
+            raise LabError(f"less than {NEEDED_BYTES >> 20} MB free on the disk of {self.folder}")
+        (self.folder / "logs").mkdir()
+        install_helpers(self.folder)
+        self._note("starting")
+
+    def _note(self, phase: str) -> None:
+        """Renamed into place, so that a later command never reads half of it."""
+        temporary = self.folder / "state.json.new"
+        temporary.write_text(json.dumps({"name": self.name, "topology": self.topology, "phase": phase}, indent=2))
+        temporary.rename(self.folder / "state.json")
+
+    def _noted(self) -> dict[str, Any]:
+        try:
+            noted = json.loads((self.folder / "state.json").read_text())
+            return noted if isinstance(noted, dict) else {}
+        except (OSError, ValueError):
+            return {}

@@ -1,0 +1,154 @@
+"""The lab's data centre as data: hosts, segments, addresses; and the script that builds it in a guest.
+
+    client .2 ─── client segment 198.18.0.0/24, fd00:18::/64 (eth0) ─┬─ director-1 .11, director-2 .12
+                                                                     └─ rs-1 .21, rs-2 .22, rs-3 .23
+    director-1 .11, director-2 .12 ─── server segment 198.18.1.0/24, fd00:18:1::/64 (eth1) ─── rs-1 .21 ...
+    directors' mgmt0 ─── management segment of this lab ─── the machine: API server
+
+Pure: nothing here runs anything. The gateway of the server segment (.1) and the VIPs (.100 to .199) belong to
+no host: putting them on the active director is the product's work.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+VIPS = range(100, 200)
+GATEWAY = 1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One layer 2 network: a bridge in every guest, named by one letter, and a link in every host on it."""
+
+    letter: str
+    link: str
+    ipv4: str
+    ipv6: str | None = None
+
+    def addresses(self, number: int) -> list[str]:
+        """The host part is the same decimal figure in both families: .11 and ::11."""
+        return [f"{self.ipv4}.{number}/24", *([f"{self.ipv6}{number}/64"] if self.ipv6 else [])]
+
+    @property
+    def bridge(self) -> str:
+        return f"br-{self.letter}"
+
+
+CLIENT = Segment("c", "eth0", "198.18.0", "fd00:18::")
+SERVER = Segment("s", "eth1", "198.18.1", "fd00:18:1::")
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """A network namespace, its figure in every segment, and what it is for."""
+
+    name: str
+    number: int
+    role: str
+
+    @property
+    def segments(self) -> list[Segment]:
+        return [CLIENT] if self.role == "client" else [CLIENT, SERVER]
+
+
+HOSTS = [
+    HostPlan("client", 2, "client"),
+    HostPlan("director-1", 11, "director"),
+    HostPlan("director-2", 12, "director"),
+    HostPlan("rs-1", 21, "real-server"),
+    HostPlan("rs-2", 22, "real-server"),
+    HostPlan("rs-3", 23, "real-server"),
+]
+DIRECTORS = [host.name for host in HOSTS if host.role == "director"]
+
+TOPOLOGIES = {
+    "one": {"a": [host.name for host in HOSTS]},
+    "three": {"a": ["client", "rs-1", "rs-2", "rs-3"], "b": ["director-1"], "c": ["director-2"]},
+}
+"""Which hosts live in which guest; with a guest of its own, a director can be crashed as a whole machine."""
+
+_KNOWN_LABS = {"lab": 2, "test": 3, "bench": 4}
+
+
+def management(name: str) -> Segment:
+    """Every lab has its own, because all labs share the machine's root namespace; .1 is the machine."""
+    third = _KNOWN_LABS.get(name) or 10 + zlib.crc32(name.encode()) % 240
+    return Segment("m", "mgmt0", f"198.18.{third}")
+
+
+def guest_number(guest: str) -> int:
+    """A guest's own figure in the management segment: .2, .3, .4."""
+    return 2 + "abc".index(guest)
+
+
+def build_script(guest: str, hosts: list[str], mgmt: Segment, uplinks: dict[str, str]) -> str:
+    """A shell script for the guest's root namespace. `uplinks` maps a segment's letter to a network device.
+
+    One `ip -batch` per namespace: starting a program is what costs time in a guest.
+    """
+    plans = [host for host in HOSTS if host.name in hosts]
+    lines = ["set -e"]
+    lines += [f"ip netns add {host.name}" for host in plans]
+    for host in plans:
+        lines += [f"ip netns exec {host.name} sh <<'END'", *_sysctl_lines(host), "END"]
+    lines += ["ip -batch - <<'END'", *_root_batch(guest, plans, mgmt, uplinks), "END"]
+    for host in plans:
+        lines += [f"ip -n {host.name} -batch - <<'END'", *_host_batch(host, mgmt), "END"]
+        if host.role == "real-server":  # a batch takes rules of one family only
+            lines.append(f"ip -n {host.name} -6 rule add from {SERVER.ipv6}/64 lookup 100 priority 1000")
+    return "\n".join(lines) + "\n"
+
+
+def _segments(host: HostPlan, mgmt: Segment) -> list[Segment]:
+    return [*host.segments, mgmt] if host.role == "director" else host.segments
+
+
+def _root_batch(guest: str, plans: list[HostPlan], mgmt: Segment, uplinks: dict[str, str]) -> list[str]:
+    lines = []
+    for segment in (CLIENT, SERVER, mgmt):
+        lines.append(f"link add {segment.bridge} type bridge mcast_snooping 0")
+        lines += [f"link set {segment.bridge} addrgenmode none", f"link set {segment.bridge} up"]
+        if device := uplinks.get(segment.letter):
+            lines += [f"link set {device} addrgenmode none", f"link set {device} master {segment.bridge} up"]
+    lines += [f"address add {address} dev {mgmt.bridge}" for address in mgmt.addresses(guest_number(guest))]
+    for host in plans:
+        for segment in _segments(host, mgmt):
+            port = f"{segment.letter}-{host.name}"
+            lines.append(f"link add {port} type veth peer name {segment.link} netns {host.name}")
+            lines += [f"link set {port} addrgenmode none", f"link set {port} master {segment.bridge} up"]
+    return lines
+
+
+def _host_batch(host: HostPlan, mgmt: Segment) -> list[str]:
+    lines = ["link set lo up"]
+    for segment in _segments(host, mgmt):
+        lines.append(f"link set {segment.link} up")
+        lines += [f"address add {address} dev {segment.link}" for address in segment.addresses(host.number)]
+    if host.role == "real-server":
+        lines += _gateway_routes()
+    return lines
+
+
+def _gateway_routes() -> list[str]:
+    """A real server is also on the client segment, yet what it answers from its server address has to go back
+    through the gateway, or the client would see an answer that IPVS has not translated."""
+    lines = []
+    for prefix, gateway in ((f"{SERVER.ipv4}.0/24", f"{SERVER.ipv4}.1"), (f"{SERVER.ipv6}/64", f"{SERVER.ipv6}1")):
+        lines.append(f"route add default via {gateway} dev {SERVER.link}")
+        lines.append(f"route add {prefix} dev {SERVER.link} table 100")
+        lines.append(f"route add default via {gateway} dev {SERVER.link} table 100")
+    return [*lines, f"rule add from {SERVER.ipv4}.0/24 lookup 100 priority 1000"]
+
+
+def _sysctl_lines(host: HostPlan) -> list[str]:
+    """Set before any link exists, so that `default` counts; duplicate address detection would cost seconds."""
+    forwarding = 1 if host.role == "director" else 0
+    values = {"net/ipv4/ip_forward": forwarding, "net/ipv6/conf/all/forwarding": forwarding}
+    for scope in ("all", "default"):
+        values[f"net/ipv4/conf/{scope}/rp_filter"] = 2 * forwarding
+        values[f"net/ipv4/conf/{scope}/send_redirects"] = 0
+        values[f"net/ipv4/conf/{scope}/accept_redirects"] = 0
+        values[f"net/ipv6/conf/{scope}/accept_redirects"] = 0
+        values[f"net/ipv6/conf/{scope}/accept_dad"] = 0
+        values[f"net/ipv6/conf/{scope}/accept_ra"] = 0
+    return [f"echo {value} >/proc/sys/{name}" for name, value in values.items()]

@@ -1,0 +1,156 @@
+"""Long-lived processes on the machine: start them, know them again later, end them with all their children.
+
+`lab up` returns while its processes live on, so a process is known by pid *and* start time (pids are reused),
+and each carries a mark in its environment, so that a lab can be cleaned up even when its notes are lost.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+from lab.console import LabError, wait_until
+
+MARK = "VIRTUALSERVER_LAB"
+"""Environment variable of every process of a lab; its value is the lab's folder."""
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A process in a session of its own, noted in `<base>/run/<name>.json`. Frozen: a restart makes a new value."""
+
+    name: str
+    pid: int
+    started: int
+    log: Path
+
+    @classmethod
+    def start(
+        cls, name: str, command: list[str], base: Path, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> "Daemon":
+        """Start with output appended to `<base>/logs/<name>.log`, marked as belonging to `base`."""
+        note, log = base / "run" / f"{name}.json", base / "logs" / f"{name}.log"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd or base,
+                env={**os.environ, **(env or {}), MARK: str(base)},
+                start_new_session=True,
+            )
+        process.returncode = 0  # reaped by `alive`; keeps Popen from warning about a child that outlives it
+        daemon = cls(name, process.pid, start_time(process.pid) or 0, log)
+        note.write_text(json.dumps({"pid": daemon.pid, "started": daemon.started}))
+        return daemon
+
+    @classmethod
+    def noted(cls, name: str, base: Path) -> "Daemon | None":
+        """The process that an earlier command started; it may have died since."""
+        try:
+            note = json.loads((base / "run" / f"{name}.json").read_text())
+            return cls(name, int(note["pid"]), int(note["started"]), base / "logs" / f"{name}.log")
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
+    def alive(self) -> bool:
+        try:
+            os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            pass  # started by another command, not our child
+        return start_time(self.pid) == self.started
+
+    def signal(self, number: int) -> None:
+        """To the whole group; a process that is already gone is not an error."""
+        if self.alive:
+            os.killpg(self.pid, number)
+
+    def stop(self, number: int = SIGTERM, grace: float = 10.0) -> None:
+        """Ask, wait, then kill: returns when the process is gone."""
+        self.signal(number)
+        for _ in wait_until(grace):
+            if not self.alive:
+                return
+        self.signal(SIGKILL)
+        for _ in wait_until(5):
+            if not self.alive:
+                return
+        raise LabError(f"{self.name} (pid {self.pid}) does not die")
+
+    def last_words(self, lines: int = 15) -> str:
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n  ".join(text.splitlines()[-lines:])
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks since boot at which the process started; None when it is gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def marked(folder: Path) -> list[int]:
+    """All processes of the lab in `folder`, found without any notes.
+
+    The guests' helper processes have no environment left (they unmap everything), but they run the
+    guest's program in the lab's folder.
+    """
+    mark = f"{MARK}={folder}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0") or _guest_part(entry, folder):
+                if start_time(int(entry.name)) is not None:
+                    found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return sorted(found)
+
+
+def _guest_part(entry: Path, folder: Path) -> bool:
+    if not os.readlink(entry / "exe").split(" ")[0].endswith("/linux.uml"):
+        return False
+    home = Path(os.readlink(entry / "cwd").removesuffix(" (deleted)"))
+    return home == folder or folder in home.parents
+
+
+def command_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return "?"
+
+
+def kill_all(pids: Iterable[int], patience: float = 10.0) -> None:
+    """SIGKILL; returns when none is left."""
+    left = list(pids)
+    for pid in left:
+        try:
+            os.kill(pid, SIGKILL)
+        except ProcessLookupError:
+            pass
+    deadline = time.monotonic() + patience
+    while left and time.monotonic() < deadline:
+        for pid in left:
+            try:
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+        left = [pid for pid in left if start_time(pid) is not None]
+        if left:
+            time.sleep(0.02)
+    if left:
+        raise LabError(f"processes do not die: {' '.join(map(str, left))}")

@@ -1,0 +1,106 @@
+"""The product's own processes in the lab: the controller on the machine, one agent in each director.
+
+Each has credentials of its own, of the service account that the chart grants its rights to.
+"""
+
+import sys
+from pathlib import Path
+from signal import SIGTERM
+
+from lab.apiserver import ApiServer
+from lab.chart import NAMESPACE
+from lab.console import LabError
+from lab.guest import CHECKOUT
+from lab.hosts import Host, Process
+from lab.processes import Daemon
+
+PROGRAM = [sys.executable, "-m", "virtualserver"]
+
+
+class Controller:
+    """`stop` and `start` as often as a test likes; the log is one file across restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.daemon = Daemon.noted("controller", folder)
+        self.kubeconfig = folder / "credentials" / "controller.kubeconfig"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / "controller.log"
+
+    @property
+    def running(self) -> bool:
+        return self.daemon is not None and self.daemon.alive
+
+    def prepare(self, api: ApiServer) -> None:
+        api.account_kubeconfig(self.kubeconfig, NAMESPACE, "virtualserver-controller")
+
+    def start(self) -> None:
+        if self.running:
+            return
+        env = {"KUBECONFIG": str(self.kubeconfig), "PYTHONPATH": str(CHECKOUT / "operator"), "PYTHONUNBUFFERED": "1"}
+        self.daemon = Daemon.start("controller", [*PROGRAM, "controller"], self.folder, env=env)
+
+    def stop(self, number: int = SIGTERM) -> None:
+        if self.daemon is not None:
+            self.daemon.stop(number)
+
+
+class Agent:
+    """One director's agent; `stop` with SIGKILL is its crash, `signal` with SIGSTOP its freezing."""
+
+    def __init__(self, host: Host, folder: Path) -> None:
+        self.host = host
+        self.node = host.name
+        self.folder = folder
+        self.state = folder / "state" / host.name
+        self.kubeconfig = folder / "credentials" / f"agent-{host.name}.kubeconfig"
+        self._process: Process | None = None
+
+    @property
+    def name(self) -> str:
+        return f"agent-{self.node}"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / f"{self.name}.log"
+
+    @property
+    def process(self) -> Process | None:
+        """What runs now, also when another command started it."""
+        if self._process is None or not self._process.running:
+            found = [process for process in self.host.processes() if process.name == self.name]
+            self._process = found[-1] if found else None
+        return self._process
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None
+
+    def prepare(self, api: ApiServer) -> None:
+        """Credentials bound to the Node, as the token of a pod on that node would be."""
+        api.account_kubeconfig(self.kubeconfig, NAMESPACE, "virtualserver-agent", node=self.node)
+        self.state.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        if self.running:
+            return
+        env = {"KUBECONFIG": str(self.kubeconfig), "NODE_NAME": self.node, "STATE_DIR": str(self.state)}
+        self._process = self.host.spawn([*PROGRAM, "agent"], self.name, env=env)
+
+    def signal(self, number: int) -> None:
+        if process := self.process:
+            process.signal(number)
+
+    def stop(self, number: int = SIGTERM, grace: float = 15) -> None:
+        """Send the signal and wait until the process is gone."""
+        if (process := self.process) is None:
+            return
+        process.signal(number)
+        if process.wait(grace) is None:
+            raise LabError(f"{self.name} does not end {grace:g} s after signal {number}; see {self.log}")
+
+
+def exists() -> bool:
+    return (CHECKOUT / "operator" / "virtualserver" / "__main__.py").exists()

@@ -1,0 +1,90 @@
+"""Small makers of API objects for tests: a valid one, with what the test is about changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from virtualserver.plan.store import Store
+from virtualserver.plan.world import ObjectKey
+
+Json = dict[str, Any]
+
+
+def virtual_server(
+    name: str = "web", *, namespace: str = "default", created: str = "2026-01-01T00:00:00Z", **spec: Any
+) -> Json:
+    base: Json = {
+        "addresses": ["198.18.0.100"],
+        "ports": [{"port": 80}],
+        "realServers": [{"address": "198.18.1.21"}, {"address": "198.18.1.22"}],
+    }
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": f"uid-{namespace}-{name}",
+            "generation": 1,
+            "creationTimestamp": created,
+        },
+        "spec": base | spec,
+    }
+
+
+def director_group(name: str = "default", *, active: str | None = "director-1", **spec: Any) -> Json:
+    base: Json = {"nodeSelector": {"director": "true"}, "interface": "eth0"}
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}", "generation": 1},
+        "spec": base | spec,
+        "status": {"activeDirector": active} if active else {},
+    }
+
+
+def node(name: str = "director-1", *addresses: str, pods: str = "") -> Json:
+    return {
+        "metadata": {"name": name, "labels": {"director": "true"}},
+        "spec": {"podCIDR": pods} if pods else {},
+        "status": {"addresses": [{"type": "InternalIP", "address": one} for one in addresses]},
+    }
+
+
+def service(name: str = "web", port: int = 80, *, namespace: str = "default", port_name: str = "") -> Json:
+    return {
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"ports": [{"name": port_name, "port": port, "protocol": "TCP"}]},
+    }
+
+
+def endpoint_slice(
+    name: str, service: str, *endpoints: Json, port: int = 8080, port_name: str = "", namespace: str = "default"
+) -> Json:
+    return {
+        "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": service}},
+        "ports": [{"name": port_name, "port": port, "protocol": "TCP"}],
+        "endpoints": list(endpoints),
+    }
+
+
+def endpoint(address: str, **conditions: bool) -> Json:
+    return {"addresses": [address], "conditions": conditions}
+
+
+KINDS = {
+    "virtual_servers": "VirtualServer",
+    "groups": "DirectorGroup",
+    "nodes": "Node",
+    "services": "Service",
+    "slices": "EndpointSlice",
+    "service_cidrs": "ServiceCIDR",
+}
+
+
+def store(**objects: list[Json]) -> Store:
+    """A store with one director group and one director, plus what is given."""
+    filled = Store()
+    given: dict[str, list[Json]] = {"groups": [director_group()], "nodes": [node()]} | objects
+    for name, listed in given.items():
+        filled.replace(KINDS[name], listed)
+    return filled
+
+
+WEB = ObjectKey("default", "web")

@@ -1,0 +1,140 @@
+"""Which virtual servers are served, and in which words the others are told why not."""
+
+from __future__ import annotations
+
+import pytest
+
+from unit.builders import WEB, director_group, node, service, store, virtual_server
+from virtualserver.api.reasons import Reason
+from virtualserver.plan.verdicts import Verdict, judge
+from virtualserver.plan.world import ObjectKey
+
+
+def verdict_of(key: ObjectKey = WEB, **objects: list[dict[str, object]]) -> Verdict:
+    return judge(store(**objects).world())[key]
+
+
+def test_a_plain_virtual_server_is_accepted() -> None:
+    verdict = verdict_of(virtual_servers=[virtual_server()])
+    assert verdict.accepted.ok
+    assert verdict.resolved.ok
+
+
+@pytest.mark.parametrize(
+    ("address", "objects", "words"),
+    [
+        ("198.18.0.11", {"nodes": [node("director-1", "198.18.0.11")]}, ["198.18.0.11", "node director-1"]),
+        ("10.244.1.9", {"nodes": [node("director-1", pods="10.244.1.0/24")]}, ["10.244.1.9", "pod range"]),
+        (
+            "10.96.0.10",
+            {"service_cidrs": [{"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/16"]}}]},
+            ["10.96.0.10", "Service range"],
+        ),
+        (
+            "198.18.1.1",
+            {"groups": [director_group(gateway={"interface": "eth1", "addresses": ["198.18.1.1"]})]},
+            ["gateway of DirectorGroup default"],
+        ),
+        ("127.0.0.9", {}, ["127.0.0.9", "loopback"]),
+        ("169.254.169.254", {}, ["link-local or metadata"]),
+        ("224.0.0.18", {}, ["multicast"]),
+    ],
+)
+def test_an_address_that_belongs_to_somebody_else_is_refused(
+    address: str, objects: dict[str, list[dict[str, object]]], words: list[str]
+) -> None:
+    accepted = verdict_of(virtual_servers=[virtual_server(addresses=[address])], **objects).accepted
+    assert not accepted.ok
+    assert accepted.reason == Reason.ADDRESS_FORBIDDEN
+    for word in ["spec.addresses", *words]:
+        assert word in accepted.message
+
+
+def test_the_api_servers_address_is_refused() -> None:
+    slices = [
+        {
+            "metadata": {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "ports": [{"name": "https", "port": 6443}],
+            "endpoints": [{"addresses": ["198.18.0.5"]}],
+        }
+    ]
+    accepted = verdict_of(virtual_servers=[virtual_server(addresses=["198.18.0.5"])], slices=slices).accepted
+    assert "API server" in accepted.message
+
+
+def test_the_older_of_two_virtual_servers_keeps_the_port_and_the_younger_is_told() -> None:
+    old = virtual_server("old", created="2026-01-01T00:00:00Z")
+    young = virtual_server("young", created="2026-01-02T00:00:00Z")
+    verdicts = judge(store(virtual_servers=[young, old]).world())
+    assert verdicts[ObjectKey("default", "old")].accepted.ok
+    refused = verdicts[ObjectKey("default", "young")].accepted
+    assert refused.reason == Reason.ADDRESS_IN_USE
+    assert "198.18.0.100:80" in refused.message
+    assert "default/old" in refused.message
+
+
+def test_two_virtual_servers_share_an_address_on_different_ports() -> None:
+    other = virtual_server("other", ports=[{"port": 8080}], created="2026-01-02T00:00:00Z")
+    verdicts = judge(store(virtual_servers=[virtual_server(), other]).world())
+    assert all(verdict.accepted.ok for verdict in verdicts.values())
+
+
+def test_an_address_is_not_shared_between_namespaces() -> None:
+    other = virtual_server("web", namespace="b", ports=[{"port": 8080}], created="2026-01-02T00:00:00Z")
+    verdict = verdict_of(ObjectKey("b", "web"), virtual_servers=[virtual_server(), other])
+    assert verdict.accepted.reason == Reason.ADDRESS_IN_USE
+
+
+def test_a_refused_virtual_server_claims_nothing() -> None:
+    bad = virtual_server("bad", directorGroup="nowhere", created="2025-01-01T00:00:00Z")
+    verdicts = judge(store(virtual_servers=[virtual_server(), bad]).world())
+    assert not verdicts[ObjectKey("default", "bad")].accepted.ok
+    assert verdicts[WEB].accepted.ok
+
+
+def test_a_missing_director_group_is_named() -> None:
+    accepted = verdict_of(virtual_servers=[virtual_server(directorGroup="edge")]).accepted
+    assert accepted.reason == Reason.DIRECTOR_GROUP_NOT_FOUND
+    assert "'edge'" in accepted.message
+
+
+def test_a_real_server_outside_the_groups_networks_is_refused() -> None:
+    groups = [director_group(realServerNetworks=["198.18.1.0/24"])]
+    server = virtual_server(realServers=[{"address": "203.0.113.9"}])
+    accepted = verdict_of(virtual_servers=[server], groups=groups).accepted
+    assert accepted.reason == Reason.REAL_SERVER_FORBIDDEN
+    assert "203.0.113.9" in accepted.message
+    assert "198.18.1.0/24" in accepted.message
+
+
+def test_a_spec_that_this_version_cannot_read_is_refused_alone() -> None:
+    newer = virtual_server("newer", forwarding={"mode": "Teleport"}, addresses=["198.18.0.101"])
+    verdicts = judge(store(virtual_servers=[virtual_server(), newer]).world())
+    assert verdicts[WEB].accepted.ok
+    refused = verdicts[ObjectKey("default", "newer")].accepted
+    assert refused.reason == Reason.INVALID_SPEC
+    assert "forwarding.mode" in refused.message
+    assert "Teleport" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("services", "reason", "words"),
+    [
+        ([], Reason.SERVICE_NOT_FOUND, ["'web'", "does not exist"]),
+        ([service("web", 8443)], Reason.SERVICE_PORT_NOT_FOUND, ["80/TCP", "8443/TCP"]),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_named_and_the_rest_goes_on(
+    services: list[dict[str, object]], reason: Reason, words: list[str]
+) -> None:
+    server = virtual_server(realServers=[{"service": {"name": "web"}}, {"address": "198.18.1.21"}])
+    verdict = verdict_of(virtual_servers=[server], services=services)
+    assert verdict.accepted.ok
+    assert verdict.resolved.reason == reason
+    for word in words:
+        assert word in verdict.resolved.message
+    assert [str(one.key) for port in verdict.candidates.values() for one in port] == ["198.18.1.21:80"]
