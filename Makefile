@@ -52,7 +52,7 @@ format: setup ## put the code into shape
 	@$(RUN) ruff format . && ruff check --fix .
 
 crds: setup ## generate the custom resource definitions from the models
-	@$(RUN) python -m virtualserver crds crds
+	@$(RUN) python -m virtualserver crds crds helm/virtualserver/crds
 
 clean: lab-down ## remove the lab and what tests left; the cache stays
 	@rm -rf artifacts bench-results.jsonl .pytest_cache .mypy_cache .ruff_cache

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("agent", help="program this node's kernel and run the monitors (one per director)")
     commands.add_parser("clean-up", help="remove everything of ours from this node's kernel; stop the agent first")
     crds = commands.add_parser("crds", help="write the custom resource definitions")
-    crds.add_argument("folder", type=Path, help="where the YAML files go")
+    crds.add_argument("folders", type=Path, nargs="+", help="where the YAML files go")
     chosen = parser.parse_args(arguments)
     # Imports stay with their command: an agent that loads kopf costs every node 30 MB.
     if chosen.command == "controller":
@@ -34,10 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from virtualserver.agent.cleanup import main as clean_up
 
         return clean_up()
-    from virtualserver.api.crds import write
+    from virtualserver.api.crds import main as crds_main
 
-    write(chosen.folder)
-    return 0
+    return crds_main([str(folder) for folder in chosen.folders])
 
 
 if __name__ == "__main__":

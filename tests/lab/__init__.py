@@ -7,7 +7,7 @@ virtual environment exists; README.md beside this file shows how to use it.
 
 from lab.apiserver import ApiServer
 from lab.console import LabError
-from lab.hosts import CommandFailed, CommandTimeout, Host, Process, Result
+from lab.hosts import CommandError, CommandTimeoutError, Host, Process, Result
 from lab.lab import Lab
 
-__all__ = ["ApiServer", "CommandFailed", "CommandTimeout", "Host", "Lab", "LabError", "Process", "Result"]
+__all__ = ["ApiServer", "CommandError", "CommandTimeoutError", "Host", "Lab", "LabError", "Process", "Result"]

@@ -6,19 +6,15 @@ owner references are not collected, EndpointSlices are what you write.
 """
 
 import json
-import os
 import secrets
 import socket
-import ssl
-import subprocess
-import urllib.error
-import urllib.request
 from pathlib import Path
 from signal import SIGKILL
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from lab import assets, certificates, kubeconfig
+from lab.apiclient import ApiClient
 from lab.console import LabError, wait_until
 from lab.processes import Daemon
 
@@ -39,70 +35,16 @@ rules:
 """
 
 
-class ApiServer:
+class ApiServer(ApiClient):
     """`start`, `stop` and `start` again keep data, address, port and credentials: an outage, not a new cluster."""
 
     def __init__(self, folder: Path, address: str = "127.0.0.1", port: int = 0, base: Path | None = None) -> None:
         """`base` gets kubeconfig, logs and notes; a lab passes its own folder, else all is in `folder`."""
-        self.folder = folder
-        self.base = base or folder
+        super().__init__(folder, base or folder)
         self.address = address
         self._given_port = port
         self.etcd = Daemon.noted("etcd", self.base)
         self.server = Daemon.noted("kube-apiserver", self.base)
-
-    # -- what clients need ------------------------------------------------------------------------------------
-
-    @property
-    def url(self) -> str:
-        return f"https://{self.address}:{self._ports()['server']}"
-
-    @property
-    def authority(self) -> Path:
-        return self.folder / "pki" / "ca.crt"
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The administrator's (group system:masters)."""
-        return self.base / "kubeconfig"
-
-    def kubectl(
-        self, *arguments: str, input: str | None = None, check: bool = True, timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl as the administrator. Its cache stays in our folder, not in the person's home."""
-        done = subprocess.run(
-            self.kubectl_command(*arguments), input=input, capture_output=True, text=True, timeout=timeout, check=False
-        )
-        if check and done.returncode != 0:
-            raise LabError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-        return done
-
-    def kubectl_command(self, *arguments: str) -> list[str]:
-        cache = self.folder / "kubectl-cache"
-        program = str(assets.find("kubectl"))
-        return [program, f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache}", *arguments]
-
-    def account_kubeconfig(self, path: Path, namespace: str, account: str, node: str | None = None) -> Path:
-        """Credentials of a service account from the TokenRequest API; bound to a Node as a kubelet's pod would be."""
-        bound = ["--bound-object-kind=Node", f"--bound-object-name={node}"] if node else []
-        token = self.kubectl("create", "token", account, "-n", namespace, "--duration=8760h", *bound).stdout.strip()
-        return kubeconfig.write(path, self.url, self.authority, account, token)
-
-    def audit_mark(self) -> int:
-        """A position in the audit log, for `audit(since=...)`."""
-        log = self.folder / "audit.log"
-        return log.stat().st_size if log.exists() else 0
-
-    def audit(self, since: int = 0, user: str | None = None) -> list[dict[str, Any]]:
-        """Audit events (writes, and everything on virtualserver.dev) after a mark, of one user if named."""
-        log = self.folder / "audit.log"
-        if not log.exists():
-            return []
-        with log.open("rb") as file:
-            file.seek(since)
-            complete = file.read().split(b"\n")[:-1]
-        events: list[dict[str, Any]] = [json.loads(line) for line in complete]
-        return [event for event in events if user is None or event["user"]["username"] == user]
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -119,16 +61,13 @@ class ApiServer:
         self.wait_ready()
 
     def wait_ready(self, seconds: float = 90) -> None:
-        context = ssl.create_default_context(cafile=str(self.authority))
         answer = "no answer yet"
         for _ in wait_until(seconds):
             self._check_alive()
             try:
-                with urllib.request.urlopen(f"{self.url}/readyz", context=context, timeout=2):
-                    return
-            except urllib.error.HTTPError as error:
-                answer = f"HTTP {error.code}"
-            except OSError as error:
+                self.request("GET", "/readyz", timeout=2)
+                return
+            except (LabError, OSError) as error:
                 answer = str(error)
         raise LabError(f"the API server is not ready after {seconds:.0f} s: {answer}; see {self.base}/logs")
 
@@ -151,10 +90,16 @@ class ApiServer:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # -- inside -----------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}:{self._ports()['server']}"
 
     def _daemon(self, name: str, command: list[str]) -> Daemon:
         return Daemon.start(name, command, self.base)

@@ -33,13 +33,13 @@ def collect(lab: "Lab", folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(lab.folder / "logs", folder / "logs", dirs_exist_ok=True)
     for host in network.HOSTS:
-        (folder / f"{host.name}.txt").write_text(_attempt(lambda name=host.name: _tables(lab, name)))
-    (folder / "objects.yaml").write_text(_attempt(lambda: _objects(lab)))
+        (folder / f"{host.name}.txt").write_text(_attempt(_tables, lab, host.name))
+    (folder / "objects.yaml").write_text(_attempt(_objects, lab))
 
 
-def _attempt(gather: Callable[[], str]) -> str:
+def _attempt(gather: Callable[..., str], *arguments: object) -> str:
     try:
-        return gather()
+        return gather(*arguments)
     except (LabError, OSError) as error:
         return f"could not be collected: {error}\n"
 

@@ -71,9 +71,9 @@ def remove(lab: str, folder: Path) -> list[str]:
         for link in own:
             links.remove(link.name)
         said.append(f"removed links: {', '.join(link.name for link in own)}")
-    for path in _mounts(folder):
-        subprocess.run(["umount", "-l", path], capture_output=True, check=False)
-        said.append(f"unmounted {path}")
+    for point in _mounts(folder):
+        subprocess.run(["umount", "-l", point], capture_output=True, check=False)
+        said.append(f"unmounted {point}")
     for path in _folders(lab, folder):
         shutil.rmtree(path)
         said.append(f"removed {path}")

@@ -12,6 +12,7 @@ from types import FrameType
 from lab import assets, cleanup, network, packages
 from lab.console import LabError, complain, say
 from lab.lab import Lab
+from lab.processes import last_lines
 
 INTERRUPTED = 130
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     """A closed terminal and a polite kill are Ctrl-C to us: tear down, then go."""
     raise KeyboardInterrupt
 
@@ -70,11 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _setup(options: argparse.Namespace) -> None:
+def _setup(_options: argparse.Namespace) -> None:
     packages.install()
 
 
-def _assets(options: argparse.Namespace) -> None:
+def _assets(_options: argparse.Namespace) -> None:
     for name, path in assets.find_all().items():
         say(f"{name}: {path}")
 
@@ -88,18 +89,30 @@ def _up(options: argparse.Namespace) -> int:
     else:
         lab.up()
     _usage(lab)
-    return 0
+    return _report_dead(lab)
+
+
+def _report_dead(lab: Lab) -> int:
+    """A program that died at once is the person's next question; the lab stays up to look at it."""
+    dead = lab.dead_parts()
+    for name in dead:
+        log = lab.folder / "logs" / f"{name}.log"
+        complain(f"{name} has died; its last lines, from {log}:\n  {last_lines(log, 6)}")
+    return 1 if dead else 0
 
 
 def _usage(lab: Lab) -> None:
-    here = Path(os.path.relpath(lab.folder))
-    config = here / "kubeconfig" if not str(here).startswith("../..") else lab.api.kubeconfig
+    inside = lab.folder.is_relative_to(Path.cwd())
+    config = lab.api.kubeconfig.relative_to(Path.cwd()) if inside else lab.api.kubeconfig
+    execute = "make lab-exec HOST={} CMD='{}'"
+    if lab.name != "lab":
+        execute = f"python -m lab exec --name {lab.name} --folder {lab.folder} {{}} '{{}}'"
     say(f"""
-The lab is up ({lab.steps.elapsed:.0f} s). {", ".join(host.name for host in network.HOSTS)} are its hosts.
+The lab is up ({lab.steps.elapsed:.0f} s). Its hosts: {" ".join(host.name for host in network.HOSTS)}
   API          kubectl --kubeconfig {config} get nodes
-  a command    make lab-exec HOST=client CMD='curl -s http://198.18.0.21/'
-               make lab-exec HOST=rs-2 CMD='service-ctl stop web'
-               make lab-exec HOST=director-1 CMD='ipvsadm -Ln'
+  a command    {execute.format("client", "curl -s http://198.18.0.21/")}
+               {execute.format("rs-2", "service-ctl stop web")}
+               {execute.format("director-1", "ipvsadm -Ln")}
   clients      198.18.0.0/24, fd00:18::/64: client .2, directors .11 .12, real servers .21 .22 .23, VIPs .100-.199
   servers      198.18.1.0/24, fd00:18:1::/64: directors .11 .12, real servers .21 .22 .23, gateway .1
   logs         {lab.folder}/logs
@@ -135,15 +148,14 @@ def _status(options: argparse.Namespace) -> int:
         found = cleanup.traces(lab.name, lab.folder)
         say("down" + (f", but there are left-overs: {', '.join(found)} - run: make lab-down" if found else ""))
         return 1
-    dead = lab.dead_parts()
-    names = ["etcd", "kube-apiserver", *(guest.name for guest in lab.guests.values()), "controller"]
-    for name in names:
-        say(f"{name:<18} {'dead' if name in dead else 'running'}")
+    parts = lab.parts()
+    for name, alive in parts.items():
+        say(f"{name:<18} {'running' if alive else 'dead'}")
     for guest in lab.guests.values():
         for host in guest.hosts if guest.alive else []:
             running = [process.name for process in guest.host(host).processes()]
             say(f"{host:<18} in {guest.name}: {', '.join(running) or 'no background processes'}")
-    return 1 if dead else 0
+    return 0 if all(parts.values()) else 1
 
 
 def _logs(options: argparse.Namespace) -> None:

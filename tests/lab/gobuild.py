@@ -74,7 +74,7 @@ def _compile(name: str, source: Source, cache: Path, home: Path) -> None:
         result.mkdir()
         command = ["go", "build", "-mod=mod", "-trimpath", "-ldflags", f"-s -w {settings}"]
         run_visibly(f"compiling {name}", [*command, "-o", str(result / name), source.package], _go_env(), work)
-        os.rename(result, home)
+        result.rename(home)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     say(f"compiling {name}: done in {time.monotonic() - began:.0f} s")

@@ -22,12 +22,13 @@ PORT = 7000
 HERE = Path(__file__).parent / "guest"
 CHECKOUT = Path(__file__).parents[2]
 
-SCHEDULERS = "rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf"
 # Not the tunnel drivers: they would put tunl0, gre0, ... into every namespace; the kernel loads them when asked.
 LOAD = [
-    *["ipv6", "ip_vs", *(f"ip_vs_{name}" for name in SCHEDULERS.split()), "ip_vs_pe_sip", "nf_conntrack", "dummy", "veth"],
-    *["bridge", "xt_ipvs", "xt_conntrack", "xt_MASQUERADE", "iptable_nat", "iptable_filter", "iptable_mangle", "iptable_raw"],
-    *["ip6table_nat", "ip6table_filter", "ip6table_mangle", "ip6table_raw", "xt_comment", "xt_mark", "xt_multiport", "xt_tcpudp", "ipt_REJECT"],
+    "ipv6 nf_conntrack dummy veth bridge",
+    "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_lblc ip_vs_lblcr ip_vs_dh ip_vs_sh ip_vs_mh ip_vs_sed ip_vs_nq",
+    "ip_vs_fo ip_vs_ovf ip_vs_pe_sip",
+    "iptable_filter iptable_nat iptable_mangle iptable_raw ip6table_filter ip6table_nat ip6table_mangle ip6table_raw",
+    "xt_ipvs xt_conntrack xt_MASQUERADE xt_comment xt_mark xt_multiport xt_tcpudp ipt_REJECT",
 ]
 
 
@@ -109,12 +110,13 @@ class Guest:
         (scratch / "owner").write_text(str(self.folder))
         kernel = ["rootfstype=hostfs", "ro", f"mem={self.memory}M", "con=null", "con0=null,fd:1", "quiet", "panic=1"]
         names = [f"umid={self.name}", f"uml_dir={scratch}/"]
-        return [UML, *kernel, *names, *devices, "init=/bin/sh", "--", str(HERE / "init.sh"), str(self.home / "init.env")]
+        start = ["init=/bin/sh", "--", str(HERE / "init.sh"), str(self.home / "init.env")]
+        return [UML, *kernel, *names, *devices, *start]
 
     def _write_settings(self) -> None:
         variables = {
             "LAB_FOLDER": self.folder,
-            "LAB_KEEP": "\n".join(map(str, _hidden_folders(self.folder))),
+            "LAB_KEEP": "\n".join(map(str, _hidden_folders())),
             "LAB_HOSTNAME": f"{self.lab}-{self.letter}",
             "LAB_MODULES": MODULES,
             "LAB_LOAD": " ".join(LOAD),
@@ -160,7 +162,7 @@ def refuse_odd_paths(folder: Path) -> None:
             raise LabError(f"the lab cannot work with this path, it has a space, quote, comma or colon: {path}")
 
 
-def _hidden_folders(folder: Path) -> list[Path]:
+def _hidden_folders() -> list[Path]:
     """Folders that the guest needs and that its own /tmp and /run would hide; longest last."""
     wanted = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent}
     own = [Path("/tmp"), Path("/run"), Path("/dev")]

@@ -21,7 +21,7 @@ class Result:
     err: str
 
 
-class CommandFailed(LabError):
+class CommandError(LabError):
     """A command in a host ended with a code other than 0."""
 
     def __init__(self, command: Command, host: str, result: Result) -> None:
@@ -30,7 +30,7 @@ class CommandFailed(LabError):
         self.result = result
 
 
-class CommandTimeout(LabError):
+class CommandTimeoutError(LabError):
     """A command in a host did not end in time and was killed; `result` has what it wrote until then."""
 
     def __init__(self, command: Command, host: str, seconds: float, result: Result) -> None:
@@ -82,10 +82,10 @@ class Host:
     def run(
         self, command: Command, timeout: float = 30, check: bool = True, env: dict[str, str] | None = None
     ) -> Result:
-        """Run to the end, return what it wrote; CommandFailed on a code other than 0 unless `check=False`."""
+        """Run to the end, return what it wrote; CommandError on a code other than 0 unless `check=False`."""
         parts: dict[str, list[bytes]] = {"o": [], "e": []}
         answer = {"code": -1, "timeout": False}
-        fields = {"host": self.name, "command": _words(command), "env": env or {}, "timeout": timeout}
+        fields = {"host": self.name, "command": _words(command), "env": env or {}, "seconds": timeout}
         for kind, payload in self.door.frames("run", timeout + 10, **fields):
             if kind == "r":
                 answer = json.loads(payload)
@@ -94,15 +94,15 @@ class Host:
         out, err = (b"".join(parts[kind]).decode(errors="replace") for kind in "oe")
         result = Result(int(answer["code"]), out, err)
         if answer["timeout"]:
-            raise CommandTimeout(command, self.name, timeout, result)
+            raise CommandTimeoutError(command, self.name, timeout, result)
         if check and result.code != 0:
-            raise CommandFailed(command, self.name, result)
+            raise CommandError(command, self.name, result)
         return result
 
     def stream(self, command: Command, timeout: float | None = None) -> int:
         """Run with our own stdout and stderr, for people; Ctrl-C here ends the command there."""
         streams = {"o": sys.stdout.buffer, "e": sys.stderr.buffer}
-        fields = {"host": self.name, "command": _words(command), "env": {}, "timeout": timeout}
+        fields: dict[str, Any] = {"host": self.name, "command": _words(command), "env": {}, "seconds": timeout}
         for kind, payload in self.door.frames("run", None, **fields):
             if kind == "r":
                 answer = json.loads(payload)
@@ -143,7 +143,7 @@ class Process:
 
     def wait(self, timeout: float = 30) -> int | None:
         """Its exit code (negative: ended by that signal), None when it still runs after that time."""
-        code: int | None = self.door.call("wait", timeout + 20, pid=self.pid, timeout=timeout)["code"]
+        code: int | None = self.door.call("wait", timeout + 20, pid=self.pid, seconds=timeout)["code"]
         return code
 
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,7 @@ from typing import Any, Self
 from lab import assets, chart, cleanup, links, network, nodes, packages, product
 from lab.apiserver import ApiServer
 from lab.artifacts import collect
-from lab.console import LabError, Steps
+from lab.console import LabError, Steps, wait_until
 from lab.guest import CHECKOUT, HERE, Guest, install_helpers, refuse_odd_paths
 from lab.hosts import Host
 
@@ -72,7 +73,10 @@ class Lab:
         return self.guest_of(name).host(name)
 
     def kubectl(
-        self, *arguments: str, input: str | None = None, check: bool = True
+        self,
+        *arguments: str,
+        input: str | None = None,  # noqa: A002 - as subprocess.run calls it
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         return self.api.kubectl(*arguments, input=input, check=check)
 
@@ -88,21 +92,22 @@ class Lab:
         guest = self.guest_of(host)
         guest.launch(self._bridges())
         guest.wait_ready()
-        if product.exists() and self.agents[host].kubeconfig.exists():
+        if host in self.agents and self.agents[host].prepared:
             self.agents[host].start()
 
     def artifacts(self, folder: Path) -> None:
         """Everything that helps to understand a failure: logs, kernel tables of every host, API objects."""
         collect(self, folder)
 
-    def dead_parts(self) -> list[str]:
-        """Names of parts that should run and do not."""
+    def parts(self) -> dict[str, bool]:
+        """Everything that should run, by name, and whether it does."""
         daemons = {"etcd": self.api.etcd, "kube-apiserver": self.api.server}
-        dead = [name for name, daemon in daemons.items() if daemon is None or not daemon.alive]
-        dead += [guest.name for guest in self.guests.values() if not guest.alive]
-        if self.controller.daemon is not None and not self.controller.running:
-            dead.append("controller")
-        return dead
+        alive = {name: daemon is not None and daemon.alive for name, daemon in daemons.items()}
+        alive |= {guest.name: guest.alive for guest in self.guests.values()}
+        return alive | {program.name: program.running for program in self._programs() if program.prepared}
+
+    def dead_parts(self) -> list[str]:
+        return [name for name, alive in self.parts().items() if not alive]
 
     @property
     def is_up(self) -> bool:
@@ -178,19 +183,34 @@ class Lab:
             return
         applied = chart.apply(self.api, CHART, self.folder)
         self.steps.note("chart", f"applied {len(applied)} documents: custom resources, accounts, rights")
+        if product.exists():
+            self._start_product()
+        else:
+            self.steps.note("controller and agents", "skipped, `python -m virtualserver` is not there")
         group = MANIFESTS / "directorgroup.yaml"
         if group.exists() and any("directorgroups" in document for document in applied):
-            self.kubectl("apply", "-f", str(group))
+            self.kubectl("apply", "--server-side", "-f", str(group))
             self.steps.note("directors", f"applied {group.name}")
-        if not product.exists():
-            self.steps.note("controller and agents", "skipped, `python -m virtualserver` is not there")
-            return
+        self._settle()
+
+    def _programs(self) -> list[product.Program]:
+        return [self.controller, *self.agents.values()]
+
+    def _start_product(self) -> None:
         self.controller.prepare(self.api)
         self.controller.start()
         for agent in self.agents.values():
             agent.prepare(self.api)
             agent.start()
         self.steps.note("product", f"controller and {len(self.agents)} agents started")
+
+    def _settle(self, seconds: float = 20) -> None:
+        """Starting a program is quick, importing it is not: wait until each has said something, or has died."""
+        logs = [program.log for program in self._programs() if program.prepared]
+        for _ in wait_until(seconds):
+            if all(log.exists() and log.stat().st_size for log in logs):
+                time.sleep(0.5)  # what dies writes first
+                return
 
     def _bridges(self) -> dict[str, str]:
         """Bridges of the machine by segment letter; the data segments need one only between guests."""

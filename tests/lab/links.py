@@ -26,9 +26,7 @@ def prefix(lab: str) -> str:
 def present(lab: str) -> list[Link]:
     """All links with the lab's prefix, whoever made them."""
     shown = json.loads(_ip("-json", "link", "show") or "[]")
-    return [
-        Link(link["ifname"], link.get("ifalias", "")) for link in shown if link["ifname"].startswith(prefix(lab))
-    ]
+    return [Link(link["ifname"], link.get("ifalias", "")) for link in shown if link["ifname"].startswith(prefix(lab))]
 
 
 def refuse_conflicts(lab: str, segment: Segment) -> None:

@@ -1,7 +1,5 @@
 """Node objects for the directors, as a kubelet would have made them."""
 
-import json
-
 from lab import network
 from lab.apiserver import ApiServer
 
@@ -10,16 +8,11 @@ LABEL = "virtualserver.dev/director"
 
 def create(api: ApiServer, mgmt: network.Segment) -> None:
     """Ready nodes with their management address as InternalIP; their taint for new nodes is taken off."""
-    plans = [host for host in network.HOSTS if host.role == "director"]
-    api.kubectl("create", "-f", "-", input=json.dumps(_list([_node(plan.name, plan.number) for plan in plans])))
-    for plan in plans:
-        api.kubectl("patch", "node", plan.name, "--type=merge", "-p", json.dumps({"spec": {"taints": None}}))
-        status = json.dumps({"status": _status(f"{mgmt.ipv4}.{plan.number}", plan.name)})
-        api.kubectl("patch", "node", plan.name, "--subresource=status", "--type=merge", "-p", status)
-
-
-def _list(items: list[dict[str, object]]) -> dict[str, object]:
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+    for plan in (host for host in network.HOSTS if host.role == "director"):
+        path = f"/api/v1/nodes/{plan.name}"
+        api.request("POST", "/api/v1/nodes", _node(plan.name, plan.number))
+        api.request("PATCH", path, {"spec": {"taints": None}})
+        api.request("PATCH", f"{path}/status", {"status": _status(f"{mgmt.ipv4}.{plan.number}", plan.name)})
 
 
 def _node(name: str, number: int) -> dict[str, object]:

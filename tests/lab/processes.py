@@ -9,6 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -62,10 +63,7 @@ class Daemon:
 
     @property
     def alive(self) -> bool:
-        try:
-            os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:
-            pass  # started by another command, not our child
+        _reap(self.pid)
         return start_time(self.pid) == self.started
 
     def signal(self, number: int) -> None:
@@ -85,9 +83,20 @@ class Daemon:
                 return
         raise LabError(f"{self.name} (pid {self.pid}) does not die")
 
-    def last_words(self, lines: int = 15) -> str:
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n  ".join(text.splitlines()[-lines:])
+    def last_words(self) -> str:
+        return last_lines(self.log, 15)
+
+
+def last_lines(log: Path, count: int) -> str:
+    """The end of a log, indented to stand under a message."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return "\n  ".join(text.splitlines()[-count:])
+
+
+def _reap(pid: int) -> None:
+    """Take a dead child off the process table; one that another command started is not our child."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def start_time(pid: int) -> int | None:
@@ -112,18 +121,18 @@ def marked(folder: Path) -> list[int]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            if mark in (entry / "environ").read_bytes().split(b"\0") or _guest_part(entry, folder):
-                if start_time(int(entry.name)) is not None:
-                    found.append(int(entry.name))
+            ours = mark in (entry / "environ").read_bytes().split(b"\0") or _guest_part(entry, folder)
+            if ours and start_time(int(entry.name)) is not None:
+                found.append(int(entry.name))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
     return sorted(found)
 
 
 def _guest_part(entry: Path, folder: Path) -> bool:
-    if not os.readlink(entry / "exe").split(" ")[0].endswith("/linux.uml"):
+    if (entry / "exe").readlink().name.removesuffix(" (deleted)") != "linux.uml":
         return False
-    home = Path(os.readlink(entry / "cwd").removesuffix(" (deleted)"))
+    home = Path(str((entry / "cwd").readlink()).removesuffix(" (deleted)"))
     return home == folder or folder in home.parents
 
 
@@ -138,17 +147,12 @@ def kill_all(pids: Iterable[int], patience: float = 10.0) -> None:
     """SIGKILL; returns when none is left."""
     left = list(pids)
     for pid in left:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, SIGKILL)
-        except ProcessLookupError:
-            pass
     deadline = time.monotonic() + patience
     while left and time.monotonic() < deadline:
         for pid in left:
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
+            _reap(pid)
         left = [pid for pid in left if start_time(pid) is not None]
         if left:
             time.sleep(0.02)

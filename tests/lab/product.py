@@ -6,6 +6,7 @@ Each has credentials of its own, of the service account that the chart grants it
 import sys
 from pathlib import Path
 from signal import SIGTERM
+from typing import Protocol
 
 from lab.apiserver import ApiServer
 from lab.chart import NAMESPACE
@@ -17,8 +18,23 @@ from lab.processes import Daemon
 PROGRAM = [sys.executable, "-m", "virtualserver"]
 
 
+class Program(Protocol):
+    """What controller and agents have in common."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def log(self) -> Path: ...
+    @property
+    def prepared(self) -> bool: ...
+    @property
+    def running(self) -> bool: ...
+
+
 class Controller:
     """`stop` and `start` as often as a test likes; the log is one file across restarts."""
+
+    name: str = "controller"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,6 +48,11 @@ class Controller:
     @property
     def running(self) -> bool:
         return self.daemon is not None and self.daemon.alive
+
+    @property
+    def prepared(self) -> bool:
+        """It has credentials, so it is meant to run."""
+        return self.kubeconfig.exists()
 
     def prepare(self, api: ApiServer) -> None:
         api.account_kubeconfig(self.kubeconfig, NAMESPACE, "virtualserver-controller")
@@ -76,7 +97,15 @@ class Agent:
 
     @property
     def running(self) -> bool:
-        return self.process is not None
+        try:
+            return self.process is not None
+        except LabError:  # its guest is dead
+            return False
+
+    @property
+    def prepared(self) -> bool:
+        """It has credentials, so it is meant to run."""
+        return self.kubeconfig.exists()
 
     def prepare(self, api: ApiServer) -> None:
         """Credentials bound to the Node, as the token of a pod on that node would be."""

@@ -6,15 +6,14 @@ itself is not installed into it; PYTHONPATH names the checkout, so several check
 
 import fcntl
 import hashlib
-import os
 import shutil
 import sys
 import tempfile
 import tomllib
 from pathlib import Path
 
-from lab.gobuild import cache_folder
 from lab.console import LabError, say
+from lab.gobuild import cache_folder
 from lab.progress import run_visibly
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -38,7 +37,7 @@ def ensure() -> Path:
     target = folder()
     if (target / "complete").exists():
         return target
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything has checked that
         raise LabError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / "venv.lock").open("w") as lock:
@@ -59,5 +58,5 @@ def _make(target: Path) -> None:
         pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
         run_visibly("pip install", [*pip, "-r", wanted.name])
     finally:
-        os.unlink(wanted.name)
+        Path(wanted.name).unlink()
     (target / "complete").touch()

@@ -37,10 +37,10 @@ OTHER = ServiceKey(Protocol.TCP, ip_address("198.18.0.199"), 80)
 ADDRESS = LinkAddress("eth0", VIP, 32)
 ONE, TWO = (DestinationKey(ip_address(f"198.18.1.{n}"), 80) for n in (21, 22))
 SERVICE = Service(ServiceContent("rr"), {ONE: DestinationContent(1), TWO: DestinationContent(1)})
-WANTED = State({KEY: SERVICE}, frozenset({ADDRESS}), {"net/ipv4/ip_forward": "1"}, Rules(frozenset({KEY})))
-EMPTY = State(sysctls={"net/ipv4/ip_forward": "0"}, links=frozenset({"eth0"}))
-OURS = Owned(frozenset({KEY}), frozenset({ADDRESS}), {"net/ipv4/ip_forward": "0"}, True)
-HELD = State({KEY: SERVICE}, frozenset({ADDRESS}), {"net/ipv4/ip_forward": "1"}, WANTED.rules, EMPTY.links)
+WANTED = State({KEY: SERVICE}, frozenset({ADDRESS}), {"net.ipv4.ip_forward": "1"}, Rules(frozenset({KEY})))
+EMPTY = State(sysctls={"net.ipv4.ip_forward": "0"}, links=frozenset({"eth0"}))
+OURS = Owned(frozenset({KEY}), frozenset({ADDRESS}), {"net.ipv4.ip_forward": "0"}, True)
+HELD = State({KEY: SERVICE}, frozenset({ADDRESS}), {"net.ipv4.ip_forward": "1"}, WANTED.rules, EMPTY.links)
 
 
 def kinds(operations: tuple[Operation, ...]) -> list[type]:
@@ -54,7 +54,7 @@ def test_nothing_is_done_where_everything_is_as_wanted() -> None:
 def test_the_first_pass_programs_and_only_a_later_one_announces() -> None:
     first = diff(WANTED, EMPTY, Owned(), complete=True)
     assert kinds(first) == [WriteSysctl, ReplaceRules, AddService, AddDestination, AddDestination]
-    programmed = State({KEY: SERVICE}, frozenset(), {"net/ipv4/ip_forward": "1"}, WANTED.rules, EMPTY.links)
+    programmed = State({KEY: SERVICE}, frozenset(), {"net.ipv4.ip_forward": "1"}, WANTED.rules, EMPTY.links)
     assert diff(WANTED, programmed, OURS, complete=True) == (AddAddress(ADDRESS),)
 
 
@@ -66,7 +66,7 @@ def test_an_address_over_a_service_that_reads_back_differently_is_not_announced(
 def test_what_is_no_longer_wanted_goes_address_first() -> None:
     gone = diff(State(), HELD, OURS, complete=True)
     assert kinds(gone) == [RemoveAddress, ReplaceRules, RemoveService, WriteSysctl]
-    assert gone[-1] == WriteSysctl("net/ipv4/ip_forward", "0")
+    assert gone[-1] == WriteSysctl("net.ipv4.ip_forward", "0")
 
 
 def test_nothing_is_removed_from_partial_knowledge() -> None:

@@ -20,14 +20,7 @@ from virtualserver.agent.settings import Settings, SettingsError, settings
 from virtualserver.agent.source import StoredSource
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.events import EventWriter
-from virtualserver.cluster.resources import (
-    DIRECTOR_GROUPS,
-    ENDPOINT_SLICES,
-    NODES,
-    SERVICE_CIDRS,
-    SERVICES,
-    VIRTUAL_SERVERS,
-)
+from virtualserver.cluster.resources import VIRTUAL_SERVERS, WATCHED
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.cluster.watch import Fanout, Reflector
 from virtualserver.health import serve
@@ -38,8 +31,6 @@ from virtualserver.monitors.table import MONITORS
 from virtualserver.telemetry import set_up_logging
 
 log = logging.getLogger(__name__)
-
-WATCHED = (VIRTUAL_SERVERS, DIRECTOR_GROUPS, NODES, SERVICES, ENDPOINT_SLICES, SERVICE_CIDRS)
 
 ALIVE = 60.0
 """Seconds without a finished round after which the agent calls itself ill; a round takes milliseconds."""

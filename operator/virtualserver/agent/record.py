@@ -1,7 +1,7 @@
 """What this node made, on disk: written before the kernel is, so that nothing of ours is ever forgotten.
 
 {"version": 1, "services": ["TCP 198.18.0.100 80"], "addresses": ["eth0 198.18.0.100 32"],
- "sysctls": {"net/ipv4/ip_forward": "0"}, "rules": true}
+ "sysctls": {"net.ipv4.ip_forward": "0"}, "rules": true}
 """
 
 from __future__ import annotations

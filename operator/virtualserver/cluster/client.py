@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from virtualserver import __version__
-from virtualserver.cluster.errors import ApiError, Unreachable, error_for
+from virtualserver.cluster.errors import ApiError, CredentialsError, Unreachable, error_for
 from virtualserver.cluster.pacing import Gate
 from virtualserver.cluster.resources import Resource
 from virtualserver.plan.world import Json, ObjectKey
@@ -37,23 +36,26 @@ PAGE = 500
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
-_BROKEN = (aiohttp.ClientError, OSError, TimeoutError, asyncio.TimeoutError, config.ConfigException, yaml.YAMLError)
+_BROKEN = (aiohttp.ClientError, OSError, TimeoutError, CredentialsError)
 Query = list[tuple[str, str]]
 
 
 async def load_configuration() -> Configuration:
     """Return host and credentials from the file named by KUBECONFIG, else those of the pod.
 
-    Raises ConfigException, OSError or YAMLError when there are none.
+    Raises CredentialsError when there are none.
     """
     configuration = Configuration()
     path = os.environ.get("KUBECONFIG")
-    if path:
-        await config.load_kube_config(  # type: ignore[no-untyped-call]
-            path, client_configuration=configuration, persist_config=False
-        )
-    else:
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    try:
+        if path:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                path, client_configuration=configuration, persist_config=False
+            )
+        else:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except Exception as error:  # the library raises whatever a malformed file makes it stumble over
+        raise CredentialsError(f"no credentials from {path or 'the pod (KUBECONFIG is not set)'}: {error}") from error
     return configuration
 
 
@@ -84,7 +86,7 @@ class Api:
         self.gate = Gate(self._ready)
 
     async def open(self) -> None:
-        """Load the credentials now; raises what ``load_configuration`` raises, for a clear word at start-up."""
+        """Load the credentials now; raises CredentialsError, for a clear word at start-up."""
         await self._opened()
 
     async def close(self) -> None:
@@ -204,7 +206,11 @@ class Api:
     async def _opened(self) -> ApiClient:
         async with self._loading:
             if self._client is None:
-                self._client = ApiClient(await self._load())
+                configuration = await self._load()
+                try:
+                    self._client = ApiClient(configuration)
+                except (OSError, ValueError) as error:
+                    raise CredentialsError(f"certificates cannot be used: {error}") from error
                 self._client.user_agent = f"virtualserver/{__version__}"
             return self._client
 

@@ -5,6 +5,8 @@ ApiError
 ├── NotFound      404: the object, or the kind itself, is not there
 ├── Conflict      409: it exists already, or it is another object of the same name
 └── Gone          410: the resource version is too old; list again
+
+CredentialsError is apart: there is nothing to ask with.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ class Conflict(ApiError):  # noqa: N818 - reads as what happened
 
 class Gone(ApiError):  # noqa: N818 - reads as what happened
     """The resource version is no longer kept; only a new list helps."""
+
+
+class CredentialsError(Exception):
+    """No host and credentials can be read, neither from KUBECONFIG nor from the pod."""
 
 
 _KINDS: dict[int, type[ApiError]] = {

@@ -38,8 +38,8 @@ def owned(obj: Json, manager: str) -> dict[str, Any]:
     """Return the part of ``obj``'s status that ``manager`` has applied, as it stands in the object now."""
     for entry in obj["metadata"].get("managedFields") or []:
         if (entry.get("manager"), entry.get("operation"), entry.get("subresource")) == (manager, "Apply", "status"):
-            fields = (entry.get("fieldsV1") or {}).get("f:status") or {}
-            return dict(pruned(_project(obj.get("status") or {}, fields)))
+            fields = (entry.get("fieldsV1") or {}).get("f:status")
+            return dict(pruned(_project(obj.get("status") or {}, fields))) if fields else {}
     return {}
 
 

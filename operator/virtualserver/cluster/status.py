@@ -184,15 +184,13 @@ class StatusWriter:
 
     async def _write(self, key: ObjectKey, known: _Object) -> None:
         wanted = known.wanted or {}
-        metadata = {"name": key.name, "uid": known.uid}
-        if key.namespace:
-            metadata["namespace"] = key.namespace
-        body = {
+        body: dict[str, Any] = {
             "apiVersion": self._resource.api_version,
             "kind": self._resource.kind,
-            "metadata": metadata,
-            "status": wanted,
+            "metadata": {"name": key.name, **({"namespace": key.namespace} if key.namespace else {})},
         }
+        if wanted:
+            body["status"] = wanted
         self.writes += 1
         answer = await self._api.apply_status(self._resource, key, body, self.field_manager)
         known.settled = wanted, owned(answer, self.field_manager)

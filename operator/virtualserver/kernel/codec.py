@@ -29,7 +29,6 @@ from virtualserver.model.operations import (
 from virtualserver.model.schedulers import flag_bits
 from virtualserver.model.types import (
     DestinationContent,
-    DestinationKey,
     IPAddress,
     ServiceContent,
     ServiceKey,
@@ -40,6 +39,7 @@ _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 _PORT = struct.Struct(">H")
 _TWO_U32 = struct.Struct("=II")
+_MAXIMUM_PORT = 0xFFFF
 
 _GENERIC = {  # struct genlmsghdr: command, version, reserved
     command: struct.pack("=BBH", command, wire.VERSION, 0)
@@ -94,9 +94,10 @@ class Encoder:
 
     def service(self, operation: ServiceOperation, flags: int, sequence: int) -> bytes:
         """Return the request for a virtual service; raises RefusedError for what cannot be expressed."""
-        attributes = _service_id(operation.key)
+        settings = b""
         if not isinstance(operation, RemoveService):
-            attributes += _service_settings(operation.key, operation.content)
+            settings = _service_settings(operation.key, operation.content)
+        attributes = _service_id(operation.key) + settings
         payload = _SERVICE_COMMAND[type(operation)] + attribute(wire.ATTR_SERVICE, attributes)
         return message(self.family, flags, sequence, payload)
 
@@ -109,7 +110,9 @@ class Encoder:
         if isinstance(operation, RemoveDestination):
             headers, settings = _KEY_HEADERS, b""
         else:
-            headers, settings = _FULL_HEADERS, self._packed_settings(key, operation.content)
+            if operation.content is not self._content or key.port > _MAXIMUM_PORT:
+                check_destination(key, operation.content)
+            headers, settings = _FULL_HEADERS, self._packed_settings(operation.content)
         return (
             _REQUEST.pack(
                 _REQUEST.size + len(settings),
@@ -128,10 +131,9 @@ class Encoder:
             + settings
         )
 
-    def _packed_settings(self, key: DestinationKey, content: DestinationContent) -> bytes:
+    def _packed_settings(self, content: DestinationContent) -> bytes:
         if content is self._content:
             return self._settings
-        check_destination(key, content)
         tunnel = content.tunnel
         self._settings = _SETTINGS.pack(
             _METHOD_HEADER,

@@ -186,9 +186,12 @@ class Ipvs:
 
 
 def _pack(encoder: Encoder, operation: IpvsOperation, flags: int, sequence: int) -> bytes:
-    if isinstance(operation, AddService | SetService | RemoveService):
-        return encoder.service(operation, flags, sequence)
-    return encoder.destination(operation, flags, sequence)
+    try:
+        if isinstance(operation, AddService | SetService | RemoveService):
+            return encoder.service(operation, flags, sequence)
+        return encoder.destination(operation, flags, sequence)
+    except (struct.error, OverflowError) as error:
+        raise RefusedError(errno.ERANGE, f"a number does not fit: {error}") from error
 
 
 def _fingerprints(dump: Dump) -> list[bytes]:

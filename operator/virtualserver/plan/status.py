@@ -131,7 +131,8 @@ def _director(server: VirtualServer, seen: Seen, role: DirectorRole, programmed:
 
 
 def _kernel_service(key: ServiceKey, service: Service) -> KernelService:
-    shown = list(service.destinations.items())[:SHOWN_REAL_SERVERS]
+    ordered = sorted(service.destinations.items(), key=lambda one: (address_order(one[0].address), one[0].port))
+    shown = ordered[:SHOWN_REAL_SERVERS]
     return KernelService(
         protocol=key.protocol,
         address=str(key.address),

@@ -53,7 +53,11 @@ class Server:
             request = json.loads(await asyncio.wait_for(reader.readline(), 10))
             if request.pop("token", None) != self.settings["token"]:
                 raise ValueError("wrong token")
-            result = await getattr(self, f"do_{request.pop('operation')}")(reader, writer, **request)
+            operation = request.pop("operation")
+            if operation == "run":
+                result = await self.run(reader, writer, **request)
+            else:
+                result = await getattr(self, f"do_{operation}")(**request)
             frame(writer, "r", json.dumps(result).encode())
         except ConnectionError:
             pass
@@ -62,27 +66,25 @@ class Server:
         finally:
             writer.close()
 
-    async def do_ping(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
-        return {"pid": os.getpid()}
-
-    async def do_run(
+    async def run(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         host: str,
         command: list[str],
         env: dict[str, str],
-        timeout: float | None,
+        seconds: float | None,
     ) -> dict[str, Any]:
+        """Stream a command's output until it ends, its time is over or the client is gone."""
         process = await self.start(host, command, env, PIPE, PIPE)
-        assert process.stdout is not None and process.stderr is not None
         pumps = [
-            asyncio.create_task(pump(process.stdout, writer, "o")),
-            asyncio.create_task(pump(process.stderr, writer, "e")),
+            asyncio.create_task(pump(source, writer, kind))
+            for source, kind in ((process.stdout, "o"), (process.stderr, "e"))
+            if source is not None
         ]
         gone = asyncio.create_task(reader.read(1))
         ended = asyncio.create_task(process.wait())
-        done, _ = await asyncio.wait({gone, ended}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({gone, ended}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if ended not in done:
             await end_group(process)
         # what the command left in the background may hold its pipes open for ever
@@ -91,50 +93,36 @@ class Server:
             task.cancel()
         return {"code": await ended, "timeout": not done}
 
-    async def do_spawn(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        host: str,
-        command: list[str],
-        env: dict[str, str],
-        name: str,
-        log: str,
-    ) -> dict[str, Any]:
-        with open(log, "ab") as output:
-            process = await self.start(host, command, env, output.fileno(), output.fileno())
+    async def do_ping(self) -> dict[str, Any]:
+        return {"pid": os.getpid()}
+
+    async def do_spawn(self, host: str, command: list[str], env: dict[str, str], name: str, log: str) -> dict[str, Any]:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            process = await self.start(host, command, env, output, output)
+        finally:
+            os.close(output)
         self.spawned[process.pid] = Spawned(name, host, log, process)
         return self.spawned[process.pid].describe()
 
-    async def do_list(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> list[dict[str, Any]]:
+    async def do_list(self) -> list[dict[str, Any]]:
         return [spawned.describe() for spawned in self.spawned.values()]
 
-    async def do_signal(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int, number: int
-    ) -> dict[str, Any]:
+    async def do_signal(self, pid: int, number: int) -> dict[str, Any]:
         spawned = self.spawned[pid]
         if spawned.process.returncode is None:
             os.killpg(pid, number)
         return spawned.describe()
 
-    async def do_wait(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int, timeout: float
-    ) -> dict[str, Any]:
-        try:
-            await asyncio.wait_for(self.spawned[pid].process.wait(), timeout)
-        except TimeoutError:
-            pass
+    async def do_wait(self, pid: int, seconds: float) -> dict[str, Any]:
+        await asyncio.wait([asyncio.create_task(self.spawned[pid].process.wait())], timeout=seconds)
         return self.spawned[pid].describe()
 
     async def start(
         self, host: str, command: list[str], env: dict[str, str], out: int, err: int
     ) -> asyncio.subprocess.Process:
-        """In the host's network namespace ("" is the guest's root namespace), as leader of a new group."""
-        enter = ["/sbin/ip", "netns", "exec", host] if host else []
-        if host and not Path(f"/run/netns/{host}").exists():
-            raise ValueError(f"no host or namespace `{host}` in this guest")
         return await asyncio.create_subprocess_exec(
-            *enter,
+            *enter(host),
             *command,
             stdin=DEVNULL,
             stdout=out,
@@ -143,6 +131,15 @@ class Server:
             cwd="/",
             start_new_session=True,
         )
+
+
+def enter(host: str) -> list[str]:
+    """The words that start a command in a host's network namespace; "" is the guest's root namespace."""
+    if not host:
+        return []
+    if not Path(f"/run/netns/{host}").exists():
+        raise ValueError(f"no host or namespace `{host}` in this guest")
+    return ["/sbin/ip", "netns", "exec", host]
 
 
 async def pump(source: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: str) -> None:

@@ -10,7 +10,6 @@ Runs inside a guest as a plain script; asyncio protocols instead of streams, bec
 """
 
 import asyncio
-import os
 import socket
 import struct
 import sys
@@ -33,7 +32,7 @@ class Web(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.service.connections.add(self.transport)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self.service.connections.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
@@ -69,7 +68,7 @@ class Echo(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.service.connections.add(self.transport)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self.service.connections.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
@@ -185,8 +184,6 @@ async def main(host: str, control: str) -> None:
     }
     for service in services.values():
         await service.start()
-    if os.path.exists(control):
-        os.unlink(control)
     server = await asyncio.start_unix_server(Control(services).handle, control)
     print(f"{host}: serving", flush=True)
     await server.serve_forever()

@@ -1,0 +1,62 @@
+"""The controller's decisions as pure functions: from the cluster to the statuses that it owns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from virtualserver.api.reasons import ConditionType, Reason
+from virtualserver.plan import directors
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.status import condition
+from virtualserver.plan.verdicts import Verdict
+from virtualserver.plan.world import DirectorGroup, VirtualServer, World
+
+Json = dict[str, Any]
+
+
+def virtual_server_status(server: VirtualServer, verdict: Verdict) -> Json:
+    """Return what the controller always says of a virtual server."""
+    conditions = [condition(ConditionType.ACCEPTED, verdict.accepted, server.generation)]
+    if verdict.accepted.ok:
+        conditions.append(condition(ConditionType.RESOLVED_REFS, verdict.resolved, server.generation))
+    return {"observedGeneration": server.generation, "conditions": conditions}
+
+
+def fallback_status(server: VirtualServer, verdict: Verdict, unreachable: frozenset[str]) -> Json | None:
+    """Return what the controller says in the place of a director that is missing or silent; None: it speaks itself."""
+    if not verdict.accepted.ok:
+        why, unknown = Finding(False, Reason.NOT_ACCEPTED, verdict.accepted.message), False
+    elif verdict.group is None or verdict.group.active is None:
+        name = verdict.group.name if verdict.group else "default"
+        text = f"no node matches the selector of DirectorGroup {name!r}"
+        why, unknown = Finding(False, Reason.NO_DIRECTOR, text), False
+    elif verdict.group.active in unreachable:
+        text = f"the agent on {verdict.group.active} does not answer; its last report is old"
+        why, unknown = Finding(False, Reason.DIRECTOR_UNREACHABLE, text), True
+    else:
+        return None
+    not_available = Finding(False, Reason.NOT_PROGRAMMED if not unknown else why.reason, why.message)
+    conditions = [
+        condition(ConditionType.PROGRAMMED, why, server.generation),
+        condition(ConditionType.AVAILABLE, not_available, server.generation),
+    ]
+    if unknown:
+        conditions = [one | {"status": "Unknown"} for one in conditions]
+    return {"conditions": conditions}
+
+
+def group_status(group: DirectorGroup, world: World, active: str | None) -> Json:
+    """Return the status of a director group."""
+    members = directors.members(group, world.nodes)
+    if group.spec is None:
+        finding = Finding(False, Reason.INVALID_SPEC, group.problem)
+    elif not members:
+        finding = Finding(False, Reason.NO_DIRECTOR, "spec.nodeSelector: no node has these labels")
+    else:
+        finding = Finding(True, Reason.ACCEPTED, f"{len(members)} directors")
+    status: Json = {
+        "observedGeneration": group.generation,
+        "directors": members,
+        "conditions": [condition(ConditionType.ACCEPTED, finding, group.generation)],
+    }
+    return status | ({"activeDirector": active} if active else {})

@@ -1,0 +1,39 @@
+"""One lab for all tests that need one, and what a person needs when a test fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.lab import Lab
+
+ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The lab with everything running; booted once, by the first test that asks."""
+    made = Lab("test", tmp_path_factory.mktemp("lab"), quiet=True)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Leave logs, tables, addresses and routes of the lab for every failed test that used it."""
+    report = yield
+    made = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and report.when in ("setup", "call") and isinstance(made, Lab):
+        folder = ARTIFACTS / item.nodeid.replace("/", "_").replace("::", "-")[-100:]
+        try:
+            made.artifacts(folder)
+            report.sections.append(("artifacts", f"logs, ipvsadm -Ln, addresses, routes: {folder}"))
+        except Exception as error:
+            report.sections.append(("artifacts", f"could not be collected: {error}"))
+    return report

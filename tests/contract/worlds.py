@@ -1,0 +1,148 @@
+"""The two kernels that the contract is held against, with what a test needs beside the two verbs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from ipaddress import ip_interface
+from typing import Protocol
+
+from virtualserver.kernel.fake import FakeKernel
+from virtualserver.kernel.netlink import Netlink
+from virtualserver.kernel.port import Kernel
+from virtualserver.model.operations import ReplaceRules
+from virtualserver.model.types import LinkAddress, Rules, Service, ServiceContent, ServiceKey
+
+REAL = os.environ.get("VS_CONTRACT", "fake") == "netlink"
+LINK = "vs-test0"
+
+
+class World(Protocol):
+    """A kernel, and another hand that changes it from outside."""
+
+    kernel: Kernel
+
+    @property
+    def writes(self) -> int: ...
+
+    def fail_at(self, number: int, code: int) -> None:
+        """Make the ``number``-th write from now on fail with an errno."""
+
+    def foreign_service(self, key: ServiceKey) -> None:
+        """Add a service (scheduler wrr) as another program would."""
+
+    def foreign_firewall_mark(self, mark: int) -> None: ...
+
+    def foreign_firewall_marks(self) -> int:
+        """Return how many services by firewall mark there are."""
+
+    def foreign_address(self, cidr: str) -> LinkAddress:
+        """Add an address to the link as another program would."""
+
+    def flush_services(self) -> None: ...
+
+    def flush_rules(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Failing:
+    """A failure hook that can be armed later."""
+
+    def __init__(self) -> None:
+        self.number, self.code = 0, 0
+
+    def __call__(self, number: int, _operation: object) -> int:
+        return self.code if number == self.number else 0
+
+
+class FakeWorld:
+    """The kernel in memory."""
+
+    def __init__(self) -> None:
+        self._failing = _Failing()
+        self.kernel = FakeKernel(links=("lo", LINK), fail=self._failing)
+        self._marks: set[int] = set()
+
+    @property
+    def writes(self) -> int:
+        return self.kernel.writes
+
+    def fail_at(self, number: int, code: int) -> None:
+        self._failing.number, self._failing.code = self.kernel.writes + number, code
+
+    def foreign_service(self, key: ServiceKey) -> None:
+        bits = key.address.max_prefixlen
+        self.kernel.services[key] = Service(ServiceContent("wrr", persistence_prefix=bits))
+
+    def foreign_firewall_mark(self, mark: int) -> None:
+        self._marks.add(mark)
+
+    def foreign_firewall_marks(self) -> int:
+        return len(self._marks)
+
+    def foreign_address(self, cidr: str) -> LinkAddress:
+        interface = ip_interface(cidr)
+        address = LinkAddress(LINK, interface.ip, interface.network.prefixlen)
+        self.kernel.addresses.add(address)
+        return address
+
+    def flush_services(self) -> None:
+        self.kernel.flush()
+
+    def flush_rules(self) -> None:
+        self.kernel.flush_rules()
+
+    def close(self) -> None:
+        pass
+
+
+def run(command: str) -> str:
+    """Run a shell command in this network namespace; return what it printed."""
+    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+class NetlinkWorld:
+    """The kernel of this network namespace, which must be one that nobody else needs; runs as root."""
+
+    def __init__(self) -> None:
+        self._failing = _Failing()
+        # Without any IPv4 address there is no local routing table, and every real server counts as a broadcast.
+        run(f"ip link set lo up; ip link del {LINK} 2>/dev/null; ip link add {LINK} type dummy && ip link set {LINK} up")
+        self.kernel = Netlink(fail=self._failing)
+
+    @property
+    def writes(self) -> int:
+        return self.kernel.writes
+
+    def fail_at(self, number: int, code: int) -> None:
+        self._failing.number, self._failing.code = self.kernel.writes + number, code
+
+    def foreign_service(self, key: ServiceKey) -> None:
+        host = f"[{key.address}]" if key.address.version == 6 else str(key.address)
+        option = {"TCP": "-t", "UDP": "-u", "SCTP": "--sctp-service"}[key.protocol]
+        run(f"ipvsadm -A {option} {host}:{key.port} -s wrr")
+
+    def foreign_firewall_mark(self, mark: int) -> None:
+        run(f"ipvsadm -A -f {mark} -s rr && ipvsadm -a -f {mark} -r 10.99.0.1 -g")
+
+    def foreign_firewall_marks(self) -> int:
+        return sum(line.startswith("FWM") for line in run("ipvsadm -Ln").splitlines())
+
+    def foreign_address(self, cidr: str) -> LinkAddress:
+        interface = ip_interface(cidr)
+        run(f"ip address add {cidr} dev {LINK} {'nodad' if interface.version == 6 else ''}")
+        return LinkAddress(LINK, interface.ip, interface.network.prefixlen)
+
+    def flush_services(self) -> None:
+        run("ipvsadm -C")
+
+    def flush_rules(self) -> None:
+        for program in ("iptables-legacy", "ip6tables-legacy"):
+            run(f"{program} -F; {program} -t nat -F")
+
+    def close(self) -> None:
+        run(f"ipvsadm -C; ip link del {LINK}")
+        if self.kernel.read(rules=True).rules != Rules():
+            self.kernel.apply([ReplaceRules(Rules())])
+        self.kernel.close()

@@ -1,0 +1,93 @@
+"""Clients that run on a host of the lab and tell at the end what they saw, as one line of JSON.
+
+    load.py hold ADDRESS PORT COUNT    keep COUNT connections to an echo service, use each all the time
+    load.py fetch ADDRESS PORT         one HTTP request after the other, each on a new connection
+
+Both print "ready" once they run, and end with a summary on SIGTERM or after 180 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections import Counter
+
+LIMIT = 180.0
+PATIENCE = 30.0
+"""Seconds without an answer after which a connection counts as broken."""
+
+
+async def main(mode: str, address: str, port: int, count: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().call_later(LIMIT, stop.set)
+    summary = await (hold(address, port, count, stop) if mode == "hold" else fetch(address, port, stop))
+    print(json.dumps(summary), flush=True)
+
+
+async def hold(address: str, port: int, count: int, stop: asyncio.Event) -> dict[str, object]:
+    streams = [await asyncio.wait_for(asyncio.open_connection(address, port), 10) for _ in range(count)]
+    print("ready", flush=True)
+    broken: list[str] = []
+    longest = 0.0
+    echoes = 0
+
+    async def use(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal longest, echoes
+        serial = 0
+        while not stop.is_set():
+            serial += 1
+            line = f"{number} {serial}\n".encode()
+            started = time.monotonic()
+            try:
+                writer.write(line)
+                answer = await asyncio.wait_for(reader.readline(), PATIENCE)
+            except (OSError, TimeoutError) as error:
+                broken.append(f"{number}: {type(error).__name__} {error}")
+                return
+            if answer != line:
+                broken.append(f"{number}: got {answer!r}")
+                return
+            echoes += 1
+            longest = max(longest, time.monotonic() - started)
+            await asyncio.sleep(0.2)
+
+    await asyncio.gather(*(use(number, *pair) for number, pair in enumerate(streams)))
+    for _, writer in streams:
+        writer.close()
+    return {"connections": count, "broken": broken, "longest": round(longest, 3), "echoes": echoes}
+
+
+async def fetch(address: str, port: int, stop: asyncio.Event) -> dict[str, object]:
+    print("ready", flush=True)
+    answers: Counter[str] = Counter()
+    failures: list[tuple[float, str]] = []
+    host = f"[{address}]" if ":" in address else address
+    while not stop.is_set():
+        started = time.time()
+        try:
+            answers[await asyncio.wait_for(request(address, port, host), 5)] += 1
+        except (OSError, TimeoutError, ValueError) as error:
+            failures.append((started, f"{type(error).__name__} {error}"))
+            await asyncio.sleep(0.02)
+    return {"answers": dict(answers), "failures": failures}
+
+
+async def request(address: str, port: int, host: str) -> str:
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+    finally:
+        writer.close()
+    if b" 200 " not in answer[:20]:
+        raise ValueError(f"answer {answer[:60]!r}")
+    return answer.split(b"\r\n\r\n", 1)[1].decode().split()[0]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 1))
