@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from contract.worlds import REAL, FakeWorld, NetlinkWorld, World
 from virtualserver.kernel.port import Kernel
 

@@ -6,6 +6,7 @@ it works after a kill -9, a half-written file or a second attempt. Only what bel
 
 import hashlib
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -38,6 +39,16 @@ def exclusive(folder: Path, patience: float = 20) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Impatient Ctrl-C must not stop the tidying up half way; it counts again afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def traces(lab: str, folder: Path) -> list[str]:
     """What is there of the lab, in words, without touching it; empty when there is none."""
     found = [f"process {processes.command_name(pid)} ({pid})" for pid in processes.marked(folder)]
@@ -57,13 +68,13 @@ def remove(lab: str, folder: Path) -> list[str]:
     """Remove it all and say what was removed, one phrase for each kind."""
     said = []
     names: Counter[str] = Counter()
-    for _ in range(5):  # killing one may reveal a child that had not been marked yet
+    for attempt in range(10):
         pids = processes.marked(folder)
-        if not pids:
+        if not pids and attempt:
             break
         names.update(processes.command_name(pid) for pid in pids)
         processes.kill_all(pids)
-        time.sleep(0.05)
+        time.sleep(0.05)  # a process that was just being started carries no mark yet: look again
     if names:
         listed = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items())
         said.append(f"ended processes: {listed}")

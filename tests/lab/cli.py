@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from lab import assets, cleanup, network, packages
+from lab import assets, cleanup, network, packages, venv
 from lab.console import LabError, complain, say
 from lab.lab import Lab
 from lab.processes import last_lines
@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lab", description="A data centre with IPVS and an API server, to play with.")
     parser.set_defaults(interrupted="nothing was left behind")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("setup", help="install the Debian packages").set_defaults(run=_setup)
+    commands.add_parser("setup", help="install and build what the tasks need").set_defaults(run=_setup)
+    commands.add_parser("venv", help="print where the Python environment is").set_defaults(run=_venv)
     commands.add_parser("assets", help="find or compile the programs, print where they are").set_defaults(run=_assets)
     which = argparse.ArgumentParser(add_help=False)
     which.add_argument("--name", default="lab", help="several labs live side by side by name (default: lab)")
@@ -73,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _setup(_options: argparse.Namespace) -> None:
     packages.install()
+    venv.ensure()
+    assets.find_all()
+
+
+def _venv(_options: argparse.Namespace) -> None:
+    say(str(venv.ensure()))
 
 
 def _assets(_options: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ class Door:
         """Send a request, yield what comes back; closing the generator ends the command in the guest."""
         line = json.dumps({"token": self.token, "operation": operation, **fields}).encode() + b"\n"
         try:
-            with socket.create_connection((self.address, self.port), timeout=5) as connection:
+            with socket.create_connection((self.address, self.port), timeout=min(patience or 5, 5)) as connection:
                 connection.settimeout(patience)
                 connection.sendall(line)
                 with connection.makefile("rb") as stream:

@@ -9,7 +9,6 @@ import compileall
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any, Self
 from lab import assets, chart, cleanup, links, network, nodes, packages, product
 from lab.apiserver import ApiServer
 from lab.artifacts import collect
-from lab.console import LabError, Steps, wait_until
+from lab.console import LabError, Steps, full_disk, wait_until
 from lab.guest import CHECKOUT, HERE, Guest, install_helpers, refuse_odd_paths
 from lab.hosts import Host
 
@@ -52,7 +51,7 @@ class Lab:
             letter: Guest(self.name, letter, hosts, self.folder, memory=1024 if letter == "a" else 512)
             for letter, hosts in network.TOPOLOGIES[self.topology].items()
         }
-        self.controller = product.Controller(self.folder)
+        self.controller = product.Controller(self.folder, self.api.address)
         self.agents = {name: product.Agent(self.host(name), self.folder) for name in network.DIRECTORS}
 
     # -- use --------------------------------------------------------------------------------------------------
@@ -130,7 +129,11 @@ class Lab:
             try:
                 self._up()
             except BaseException:
-                cleanup.remove(self.name, self.folder)
+                with cleanup.uninterrupted():
+                    full = full_disk(self.folder)
+                    cleanup.remove(self.name, self.folder)
+                if full:
+                    raise LabError(full) from None
                 raise
 
     def down(self) -> list[str]:
@@ -230,8 +233,8 @@ class Lab:
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / cleanup.MARKER).touch()
-        if shutil.disk_usage(self.folder).free < NEEDED_BYTES:
-            raise LabError(f"less than {NEEDED_BYTES >> 20} MB free on the disk of {self.folder}")
+        if full := full_disk(self.folder, NEEDED_BYTES):
+            raise LabError(full)
         (self.folder / "logs").mkdir()
         install_helpers(self.folder)
         self._note("starting")

@@ -48,7 +48,6 @@ def install() -> None:
     """Install what is missing; the package lists are refreshed only then, because that is slow."""
     absent = missing()
     if not absent:
-        say("setup: all Debian packages are there")
         return
     if os.geteuid() != 0:
         raise LabError(f"installing {' '.join(absent)} needs root")

@@ -36,8 +36,9 @@ class Controller:
 
     name: str = "controller"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str) -> None:
         self.folder = folder
+        self.address = address
         self.daemon = Daemon.noted("controller", folder)
         self.kubeconfig = folder / "credentials" / "controller.kubeconfig"
 
@@ -60,7 +61,12 @@ class Controller:
     def start(self) -> None:
         if self.running:
             return
-        env = {"KUBECONFIG": str(self.kubeconfig), "PYTHONPATH": str(CHECKOUT / "operator"), "PYTHONUNBUFFERED": "1"}
+        env = {
+            "KUBECONFIG": str(self.kubeconfig),
+            "HEALTH_ADDRESS": self.address,  # several labs share the machine's root namespace
+            "PYTHONPATH": str(CHECKOUT / "operator"),
+            "PYTHONUNBUFFERED": "1",
+        }
         self.daemon = Daemon.start("controller", [*PROGRAM, "controller"], self.folder, env=env)
 
     def stop(self, number: int = SIGTERM) -> None:

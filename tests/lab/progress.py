@@ -43,6 +43,8 @@ def run_visibly(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
+    if code != 0 and any("no space left on device" in line.lower() for line in tail):
+        raise LabError(f"{title} failed: the disk is full; make room and try again")
     if code != 0:
         raise LabError(f"{title} failed with code {code}; its last lines:\n  " + "\n  ".join(tail))
     return list(tail)

@@ -16,7 +16,10 @@ REFUSED = Result(False, Reason.CONNECTION_REFUSED, "connection refused")
 LATE = Result(False, Reason.CONNECTION_TIMEOUT, "no answer within 1 s")
 
 
-def after(results: str, start: Track = Track(), rise: int = 2, fall: int = 3) -> bool | None:
+NEW = Track()
+
+
+def after(results: str, start: Track = NEW, rise: int = 2, fall: int = 3) -> bool | None:
     """The state after a row of results, '+' and '-'."""
     return reduce(
         lambda track, sign: step(track, OK if sign == "+" else REFUSED, rise=rise, fall=fall), results, start

@@ -90,6 +90,7 @@ class Loop:
         self._planned: tuple[object, Plan] | None = None
         self._watched_version: int | None = None
         self._busy = False
+        self._synchronised = False
         self._waiting: list[tuple[Target, Result]] = []
         self._reported_version: int | None = None
         self.last_round: float | None = None
@@ -141,6 +142,11 @@ class Loop:
             for target, result in waiting:
                 self.take(target, result)
         self._set_targets(self._book.targets)
+        if done.applied:
+            log.info("kernel written", extra={"operations": len(done.applied)})
+        if complete and not self._synchronised:
+            self._synchronised = True
+            log.info("synchronised with the API server", extra={"active": len(done.plan.active)})
         self._report(done)
 
     def _pause(self, took: float) -> float:

@@ -213,7 +213,7 @@ VIRTUAL_SERVER = [
         "must not have service.port when spec.ports has several entries; use spec.ports[].targetPort",
     ),
     no_real_server(
-        "!(0 in known) && has(r.address) && isIP(r.address) && !(ip(r.address).family() in known)",
+        "known.size() > 0 && !(0 in known) && has(r.address) && isIP(r.address) && !(ip(r.address).family() in known)",
         "is of another family (IPv4 or IPv6) than spec.addresses: NAT does not translate between families; "
         "add a virtual address of that family or remove it",
         "self.addresses.map(a, isIP(a) ? ip(a).family() : 0)",

@@ -29,7 +29,10 @@ def utc_now() -> str:
 
 @dataclass(slots=True)
 class _Object:
-    """What the API server holds of one object, and what we want there (None: nothing, unset: no opinion)."""
+    """What the API server holds of one object, and what we want there.
+
+    ``raw`` is the wish as it was given, ``wanted`` the same with its times; None: we have said nothing yet.
+    """
 
     uid: str
     version: int
@@ -48,9 +51,14 @@ class _Object:
         ``settled`` is what our last write became: an API server with an older definition drops fields, and
         must not be asked again and again.
         """
-        if self.wanted is None or same(self.wanted, self.owned):
+        return self.wanted is not None and not same(self.wanted, self.owned) and not self.stands
+
+    @property
+    def stands(self) -> bool:
+        """True while what we wrote last is what we want, and nobody has changed it since."""
+        if self.settled is None or self.wanted is None:
             return False
-        return self.settled is None or not (same(self.settled[0], self.wanted) and same(self.settled[1], self.owned))
+        return same(self.settled[0], self.wanted) and same(self.settled[1], self.owned)
 
 
 class StatusWriter:
@@ -70,12 +78,14 @@ class StatusWriter:
         now: Callable[[], str] = utc_now,
         interval: float = INTERVAL,
         concurrency: int = 8,
+        on_taken: Callable[[ObjectKey], bool] = lambda _: False,
     ) -> None:
+        """Take what it needs; ``on_taken`` says whether to give way when another writer takes over our fields."""
         self._api, self._resource, self.field_manager = api, resource, field_manager
-        self._now, self._interval = now, interval
+        self._now, self._interval, self._on_taken = now, interval, on_taken
         self._slots = asyncio.Semaphore(concurrency)
         self._objects: dict[ObjectKey, _Object] = {}
-        self._early: dict[ObjectKey, Json] = {}
+        self._early: dict[ObjectKey, dict[str, Any]] = {}
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
         self.writes = 0
 
@@ -134,12 +144,17 @@ class StatusWriter:
             return
         status = dict(obj.get("status") or {})
         if known is None:
-            known = _Object(metadata.get("uid", ""), version, status, {})
-            known.raw = known.wanted = self._early.pop(key, None)  # type: ignore[assignment]
+            early = self._early.pop(key, None)
+            known = _Object(metadata.get("uid", ""), version, status, {}, wanted=early, raw=early)
             self._objects[key] = known
-        known.version, known.status, known.owned = version, status, owned(obj, self.field_manager)
+        stood, known.owned = known.stands, owned(obj, self.field_manager)
+        known.version, known.status = version, status
         if known.wanted is not None:
             known.wanted = stamped(known.wanted, status, self._now())
+            if same(known.wanted, known.owned):
+                known.settled = known.wanted, known.owned
+            elif stood and not known.stands and self._on_taken(key):
+                known.raw = known.wanted = None
         self._wake(key, known)
 
     async def close(self, flush: float = 0.0) -> None:

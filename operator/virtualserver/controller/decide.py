@@ -22,8 +22,13 @@ def virtual_server_status(server: VirtualServer, verdict: Verdict) -> Json:
     return {"observedGeneration": server.generation, "conditions": conditions}
 
 
-def fallback_status(server: VirtualServer, verdict: Verdict, unreachable: frozenset[str]) -> Json | None:
-    """Return what the controller says in the place of a director that is missing or silent; None: it speaks itself."""
+def fallback_status(
+    server: VirtualServer, verdict: Verdict, unreachable: frozenset[str], ready: str = ""
+) -> Json | None:
+    """Return what the controller says in the place of a director that is missing or silent; None: it speaks itself.
+
+    ``ready`` is the last reported ``readyRealServers``: of a silent director only the second number still holds.
+    """
     if not verdict.accepted.ok:
         why, unknown = Finding(False, Reason.NOT_ACCEPTED, verdict.accepted.message), False
     elif verdict.group is None or verdict.group.active is None:
@@ -40,9 +45,10 @@ def fallback_status(server: VirtualServer, verdict: Verdict, unreachable: frozen
         condition(ConditionType.PROGRAMMED, why, server.generation),
         condition(ConditionType.AVAILABLE, not_available, server.generation),
     ]
-    if unknown:
-        conditions = [one | {"status": "Unknown"} for one in conditions]
-    return {"conditions": conditions}
+    if not unknown:
+        return {"conditions": conditions}
+    status: Json = {"conditions": [one | {"status": "Unknown"} for one in conditions]}
+    return status | ({"readyRealServers": f"?/{ready.rpartition('/')[2]}"} if ready else {})
 
 
 def group_status(group: DirectorGroup, world: World, active: str | None) -> Json:

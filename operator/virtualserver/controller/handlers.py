@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
 
+from virtualserver.cluster.client import load_configuration
 from virtualserver.cluster.resources import WATCHED, Resource
-from virtualserver.controller.feed import Feed
+from virtualserver.plan.world import Json
+
+Take = Callable[[Resource, str | None, Json], None]
 
 
-def registry(feed: Feed) -> kopf.OperatorRegistry:
+class _Patiently:
+    """Waits of 0.2 s to 1 s without end: an outage of the API server must not end kopf, nor delay its return."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.2, 0.5)
+        while True:
+            yield 1.0
+
+
+def registry(take: Take) -> kopf.OperatorRegistry:
     """Return kopf's registry with one handler for each kind that decisions look at."""
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(_login)
     for resource in WATCHED:
-        _watch(made, resource, feed)
+        _watch(made, resource, take)
     return made
 
 
@@ -25,16 +39,43 @@ def settings() -> kopf.OperatorSettings:
     made.posting.enabled = False
     made.peering.standalone = True
     made.scanning.disabled = True
-    made.watching.reconnect_backoff = 0.5
-    made.networking.error_backoffs = [0.2, 0.5, 1, 2, 2, 2]
+    made.process.ultimate_exiting_timeout = None  # else kopf kills our process ten minutes after it failed
+    made.watching.server_timeout = 290
+    made.watching.connect_timeout = 3.0
+    made.networking.connect_timeout = 3.0
+    made.networking.request_timeout = 30.0
+    made.networking.error_backoffs = _Patiently()
     return made
 
 
-def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    return kopf.login_with_kubeconfig(**kwargs) or kopf.login_with_service_account(**kwargs)
+def quiet() -> None:
+    """Keep kopf's logs to what is news: a line for every handled event and every retry would bury the rest.
+
+    An API server that is away is told by ``Gate``, once.
+    """
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)
 
 
-def _watch(made: kopf.OperatorRegistry, resource: Resource, feed: Feed) -> None:
+async def _login(**_: Any) -> kopf.ConnectionInfo:
+    """Use the credentials that our own client uses."""
+    found = await load_configuration()
+    header = await found.get_api_key_with_prefix("BearerToken") or ""
+    scheme, _space, token = header.strip().partition(" ")
+    return kopf.ConnectionInfo(
+        server=found.host,
+        ca_path=found.ssl_ca_cert,
+        insecure=not found.verify_ssl,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=found.cert_file,
+        private_key_path=found.key_file,
+        proxy_url=found.proxy,
+    )
+
+
+def _watch(made: kopf.OperatorRegistry, resource: Resource, take: Take) -> None:
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=made, id=resource.plural)
-    async def note(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - kopf's name
-        feed.take(resource, type, dict(body))
+    async def note(event: kopf.RawEvent, **_: Any) -> None:
+        take(resource, event["type"], event["object"])

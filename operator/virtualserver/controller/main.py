@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
-
-import kopf
+from collections.abc import Awaitable, Callable
 
 from virtualserver.cluster.client import Api
+from virtualserver.cluster.errors import CredentialsError
 from virtualserver.cluster.events import EventWriter
-from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS
+from virtualserver.cluster.pacing import Backoff
+from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS, WATCHED
 from virtualserver.cluster.status import StatusWriter
-from virtualserver.controller import handlers
+from virtualserver.cluster.watch import Sink
 from virtualserver.controller.agents import Agents
+from virtualserver.controller.fallback import Fallback
 from virtualserver.controller.feed import Feed
 from virtualserver.controller.reconcile import Reconciler
 from virtualserver.controller.settings import Settings, settings
+from virtualserver.controller.watching import Watching
 from virtualserver.health import serve
 from virtualserver.plan.store import Store
 from virtualserver.telemetry import set_up_logging
@@ -26,44 +30,90 @@ log = logging.getLogger(__name__)
 
 MANAGER = "virtualserver-controller"
 
+ALIVE = 60.0
+"""Seconds without a sign of life of the loop after which the controller calls itself ill."""
+
 
 def main() -> int:
     """Run the controller until SIGTERM or SIGINT; returns the exit code."""
     set_up_logging()
     try:
-        chosen = settings(os.environ)
-    except ValueError as error:
+        asyncio.run(_run_until_told(settings(os.environ)))
+    except (ValueError, CredentialsError) as error:
         print(f"virtualserver controller: {error}", file=sys.stderr)
         return 1
-    asyncio.run(_run(chosen))
     return 0
 
 
-async def _run(chosen: Settings) -> None:
+async def _run_until_told(chosen: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(chosen, stop)
+
+
+async def run(chosen: Settings, stop: asyncio.Event) -> None:
+    """Run the controller until ``stop`` is set; raises CredentialsError when there are none to start with."""
     api, store, dirty = Api(), Store(), asyncio.Event()
+    await api.open()
     own = StatusWriter(api, VIRTUAL_SERVERS, MANAGER)
-    fallback = StatusWriter(api, VIRTUAL_SERVERS, f"{MANAGER}-fallback")
     groups = StatusWriter(api, DIRECTOR_GROUPS, MANAGER)
     events = EventWriter(api, "controller", os.uname().nodename)
-    feed = Feed(store, {VIRTUAL_SERVERS.kind: (own, fallback), DIRECTOR_GROUPS.kind: (groups,)}, dirty.set)
     agents = Agents(chosen.agent_port, store.world, dirty.set)
-    reconciler = Reconciler(store, feed, agents, own, fallback, groups, events, dirty)
-    # kopf ends every task that started after it, so ours start first.
-    tasks = [asyncio.create_task(one) for one in (events.run(), feed.list_all(api), agents.run(), reconciler.run())]
+    fallback = Fallback(api, agents)
+    sinks: dict[str, list[Sink]] = {resource.kind: [store] for resource in WATCHED}
+    sinks[VIRTUAL_SERVERS.kind] += [own, fallback]
+    sinks[DIRECTOR_GROUPS.kind] += [groups]
+    feed = Feed(sinks, dirty.set)
+    reconciler = Reconciler(store, agents, own, fallback, groups, events)
+    watching = Watching(feed)
+    parts: dict[str, Callable[[], Awaitable[None]]] = {
+        "events": events.run,
+        "full list": lambda: feed.list_all(api),
+        "agents": agents.run,
+        "loop": lambda: reconciler.run(feed.complete, dirty),
+    }
+    tasks = [asyncio.create_task(_keep(name, part), name=name) for name, part in parts.items()]
     log.info("controller starts")
     try:
-        async with serve(chosen.health_address, chosen.health_port, lambda: _ill(tasks)):
-            await kopf.operator(registry=handlers.registry(feed), settings=handlers.settings(), clusterwide=True)
+        async with serve(chosen.health_address, chosen.health_port, lambda: _ill(reconciler, watching)):
+            await _first(feed.complete, stop)
+            watching.start()
+            await stop.wait()
     finally:
+        await watching.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for writer in (own, fallback, groups):
+        for writer in (own, fallback.writer, groups):
             await writer.close(flush=1.0)
         await api.close()
     log.info("controller stops")
 
 
-def _ill(tasks: list[asyncio.Task[None]]) -> str:
-    ended = [task.get_name() for task in tasks if task.done()]
-    return f"ended: {', '.join(ended)}" if ended else ""
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+async def _keep(name: str, part: Callable[[], Awaitable[None]]) -> None:
+    """Run a part for ever; what ends it is told, and it is started again."""
+    backoff = Backoff(1.0, 30.0)
+    while True:
+        try:
+            await part()
+        except Exception:
+            log.exception("a part failed; starting it again", extra={"part": name})
+        await asyncio.sleep(backoff.next())
+
+
+def _ill(reconciler: Reconciler, watching: Watching) -> str:
+    now, beat = asyncio.get_running_loop().time(), reconciler.last_beat
+    if beat is None:
+        return ""  # the API server has not answered yet: a restart would not help
+    if not watching.alive:
+        return "kopf's thread has ended"
+    return f"no sign of life of the loop for {now - beat:.0f} s" if now - beat > ALIVE else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from virtualserver.api.reasons import ConditionType, Reason
 from virtualserver.cluster.events import EventWriter, Subject
@@ -13,17 +12,20 @@ from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.agents import Agents
 from virtualserver.controller.decide import fallback_status, group_status, virtual_server_status
-from virtualserver.controller.feed import Feed
+from virtualserver.controller.fallback import Fallback
 from virtualserver.plan import directors
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.store import Store
-from virtualserver.plan.verdicts import judge
-from virtualserver.plan.world import ObjectKey, VirtualServer, World
+from virtualserver.plan.verdicts import Verdict, judge
+from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, World
 
 log = logging.getLogger(__name__)
 
 COALESCE = 0.02
 """Seconds in which more changes join the one that woke the loop."""
+
+BEAT = 5.0
+"""Seconds after which the loop gives a sign of life though nothing has changed."""
 
 
 class Reconciler:
@@ -32,66 +34,79 @@ class Reconciler:
     def __init__(
         self,
         store: Store,
-        feed: Feed,
         agents: Agents,
         own: StatusWriter,
-        fallback: StatusWriter,
+        fallback: Fallback,
         groups: StatusWriter,
         events: EventWriter,
-        dirty: asyncio.Event,
     ) -> None:
-        self._store, self._feed, self._agents, self._dirty = store, feed, agents, dirty
-        self._own, self._fallback, self._groups, self._events = own, fallback, groups, events
-        self._told: dict[tuple[ObjectKey, ConditionType], Finding] = {}
+        self._store, self._agents, self._events = store, agents, events
+        self._own, self._fallback, self._groups = own, fallback, groups
+        self._told: dict[tuple[str, ConditionType], Finding] = {}
         self._active: dict[str, str | None] = {}
-        self.last_round: float | None = None
+        self.last_beat: float | None = None
 
-    async def run(self) -> None:
-        """Judge whenever something changed; nothing is fatal, and what fails is tried again."""
-        await self._feed.complete.wait()
-        backoff = Backoff()
+    async def run(self, ready: asyncio.Event, dirty: asyncio.Event) -> None:
+        """Judge whenever ``dirty`` is set; nothing is decided before ``ready``, nothing is fatal after it."""
+        await ready.wait()
+        backoff, clock = Backoff(), asyncio.get_running_loop().time
         while True:
-            self._dirty.clear()
+            self.last_beat = clock()
+            dirty.clear()
             try:
                 self.once()
-                self.last_round = time.monotonic()
                 backoff.reset()
             except Exception:
                 log.exception("round failed")
                 await asyncio.sleep(backoff.next())
                 continue
-            await self._dirty.wait()
+            while not dirty.is_set():
+                self.last_beat = clock()
+                await asyncio.wait([waiting := asyncio.ensure_future(dirty.wait())], timeout=BEAT)
+                waiting.cancel()
             await asyncio.sleep(COALESCE)
 
     def once(self) -> None:
-        """Judge everything and hand what changed to the writers."""
+        """Judge everything and hand what is to be said to the writers."""
         world = self._store.world()
-        for key, verdict in judge(world).items():
-            server = world.virtual_servers[key]
-            self._own.set(key, virtual_server_status(server, verdict))
-            self._fallback.set(key, fallback_status(server, verdict, self._agents.unreachable))
-            self._tell(server, ConditionType.ACCEPTED, verdict.accepted)
-            self._tell(server, ConditionType.RESOLVED_REFS, verdict.resolved)
-        self._told = {told: finding for told, finding in self._told.items() if told[0] in world.virtual_servers}
-        self._choose(world)
-
-    def _choose(self, world: World) -> None:
         for name, group in world.groups.items():
-            key = ObjectKey("", name)
-            active = directors.choose(group, world.nodes, self._active.get(name, group.active))
-            if active != self._active.get(name, group.active) or active != group.active:
-                text = f"{active} holds the virtual addresses now (before: {group.active or 'none'})"
-                if active and self._active.get(name) != active:
-                    self._events.normal(Subject(DIRECTOR_GROUPS, key, group.uid), Reason.DIRECTOR_CHOSEN, text)
-                log.info("director chosen", extra={"group": name, "active": active, "before": group.active})
-            self._active[name] = active
-            self._groups.set(key, group_status(group, world, active))
+            self._choose(name, group, world)
         self._active = {name: active for name, active in self._active.items() if name in world.groups}
+        silent = self._agents.unreachable
+        for key, verdict in judge(world).items():
+            self._say(world.virtual_servers[key], verdict, silent)
+        living = {server.uid for server in world.virtual_servers.values()}
+        self._told = {told: finding for told, finding in self._told.items() if told[0] in living}
+
+    def _say(self, server: VirtualServer, verdict: Verdict, unreachable: frozenset[str]) -> None:
+        self._own.set(server.key, virtual_server_status(server, verdict))
+        known = self._own.seen(server.key) or {}
+        instead = fallback_status(server, verdict, unreachable, str(known.get("readyRealServers", "")))
+        active = verdict.group.active if verdict.group else None
+        self._fallback.set(server.key, instead, active if active in unreachable else None)
+        self._tell(server, ConditionType.ACCEPTED, verdict.accepted)
+        if verdict.accepted.ok:
+            self._tell(server, ConditionType.RESOLVED_REFS, verdict.resolved)
+
+    def _choose(self, name: str, group: DirectorGroup, world: World) -> None:
+        before = self._active.get(name, group.active)
+        active = directors.choose(group, world.nodes, before)
+        self._active[name] = active
+        self._groups.set(ObjectKey("", name), group_status(group, world, active))
+        if active == before:
+            return
+        log.info("director chosen", extra={"group": name, "active": active, "before": before})
+        subject = Subject(DIRECTOR_GROUPS, ObjectKey("", name), group.uid)
+        if active:
+            text = f"{active} holds the virtual addresses now (before: {before or 'none'})"
+            self._events.normal(subject, Reason.DIRECTOR_CHOSEN, text)
+        else:
+            self._events.warning(subject, Reason.NO_DIRECTOR, f"no node is left to take over from {before}")
 
     def _tell(self, server: VirtualServer, kind: ConditionType, finding: Finding) -> None:
         """Say it once: a refusal, and its end. What the status says already is not said again after a restart."""
-        before = self._told.get((server.key, kind))
-        self._told[server.key, kind] = finding
+        before = self._told.get((server.uid, kind))
+        self._told[server.uid, kind] = finding
         if before == finding:
             return
         if before is None:
@@ -101,5 +116,5 @@ class Reconciler:
         subject = Subject(VIRTUAL_SERVERS, server.key, server.uid)
         if not finding.ok:
             self._events.warning(subject, finding.reason, finding.message)
-        elif before is not None or kind is ConditionType.ACCEPTED:
+        elif (before is not None and not before.ok) or (before is None and kind is ConditionType.ACCEPTED):
             self._events.normal(subject, finding.reason, finding.message)

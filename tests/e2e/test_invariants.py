@@ -1,0 +1,205 @@
+"""What must hold whatever happens to agents, the API server, and the kernel's table."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from e2e.world import MONITOR, REAL_SERVERS, VIP, Cluster, eventually, virtual_server
+
+ECHO = {"ports": [{"port": 7}]}
+NODE = "director-1"
+
+
+def test_an_agent_that_is_killed_and_starts_again_breaks_nothing_and_writes_nothing(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(**ECHO), "3/3")
+    agent = cluster.lab.agents[NODE]
+    settled(cluster)
+    before = cluster.table()
+    with cluster.load("hold", 7, 50) as clients:
+        agent.stop(signal.SIGKILL)
+        assert cluster.table() == before
+        mark = agent.log.stat().st_size
+        agent.start()
+        rounds_after(cluster, mark)
+        seen = clients.finish()
+    assert seen["broken"] == []
+    assert cluster.table() == before
+    assert written(cluster, mark) == []
+
+
+def test_without_the_api_server_real_servers_die_and_return_also_across_a_restart(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(), "3/3")
+    agent = cluster.lab.agents[NODE]
+    time.sleep(2)  # the wanted state is stored once a second
+    cluster.lab.api.stop()
+    try:
+        rs2, row = cluster.lab.host("rs-2"), f"{REAL_SERVERS[1]}:80"
+        rs2.run("service-ctl stop web")
+        eventually(lambda: row not in cluster.table(), 5, "dead server out, without the API server")
+        agent.stop(signal.SIGKILL)
+        agent.start()
+        rs2.run("service-ctl start web")
+        eventually(lambda: row in cluster.table(), 30, "server back in, after a restart without the API server")
+        assert len(cluster.fetch(6)) == 6
+        rs2.run("service-ctl stop web")
+        eventually(lambda: row not in cluster.table(), 5, "dead server out again")
+        rs2.run("service-ctl start web")
+        eventually(lambda: row in cluster.table(), 5, "server back in")
+    finally:
+        cluster.lab.api.start()
+    cluster.available(ready="3/3", seconds=40)
+
+
+BY_HAND = [
+    f"ipvsadm -E -t {VIP}:80 -s wlc",
+    f"ipvsadm -E -t {VIP}:80 -s rr -p 77",
+    f"ipvsadm -E -t {VIP}:80 -s mh -b mh-port",
+    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -m -w 9",
+    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -g -w 1",
+    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -i -w 1",
+    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -m -w 1 -x 10 -y 5",
+    f"ipvsadm -d -t {VIP}:80 -r {REAL_SERVERS[0]}:80",
+    f"ipvsadm -a -t {VIP}:80 -r 198.18.1.99:80 -m",
+    f"ipvsadm -D -t {VIP}:80",
+    f"ip address del {VIP}/32 dev eth0",
+]
+
+
+def test_every_change_by_hand_is_repaired(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(), "3/3")
+    settled(cluster)
+    before = whole(cluster)
+    for command in BY_HAND:
+        cluster.director(command)
+        eventually(lambda: whole(cluster) == before, 4, f"repaired after: {command}")
+    eventually(lambda: "DriftRepaired" in cluster.lab.kubectl("get", "events").stdout, 5, "event")
+
+
+def test_a_flush_of_the_whole_table_under_load_is_repaired_and_connections_survive(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(**ECHO), "3/3")
+    settled(cluster)
+    before = sorted(cluster.table().splitlines())
+    with cluster.load("hold", 7, 50) as clients:
+        time.sleep(1)
+        for _ in range(3):
+            took = cluster.director(
+                "ipvsadm -C; s=$(date +%s%N); "
+                "for i in $(seq 100); do [ $(wc -l < /proc/net/ip_vs) -ge 7 ] && break; sleep 0.02; done; "
+                "echo $(( ($(date +%s%N) - s) / 1000000 ))"
+            )
+            print(f"repaired after {took} ms")
+            assert int(took) < 1000
+            time.sleep(1)
+        seen = clients.finish()
+    assert sorted(cluster.table().splitlines()) == before
+    assert seen["broken"] == [], f"{len(seen['broken'])} of 50 connections were lost"
+
+
+def test_entries_addresses_and_links_of_others_are_never_touched(cluster: Cluster) -> None:
+    cluster.director("ipvsadm -A -t 198.18.0.150:80 -s sh && ipvsadm -a -t 198.18.0.150:80 -r 198.18.1.77:80 -m -w 5")
+    cluster.director("ip link add other0 type dummy && ip address add 198.18.0.151/24 dev other0")
+    try:
+        cluster.serve(virtual_server(), "3/3")
+        cluster.delete("web")
+        eventually(lambda: VIP not in cluster.table(), 5, "ours gone")
+        assert "-A -t 198.18.0.150:80 -s sh" in cluster.table()
+        assert "198.18.1.77:80 -m -w 5" in cluster.table()
+        assert "198.18.0.151/24" in cluster.director("ip -o address show dev other0")
+    finally:
+        cluster.director("ipvsadm -D -t 198.18.0.150:80; ip link del other0")
+
+
+def test_a_service_that_somebody_else_made_is_left_alone_and_named(cluster: Cluster) -> None:
+    cluster.director(f"ipvsadm -A -t {VIP}:80 -s sh")
+    try:
+        cluster.apply(virtual_server())
+        eventually(lambda: cluster.condition("Programmed").get("reason") == "ForeignService", 5, "ForeignService")
+        assert cluster.table() == f"-A -t {VIP}:80 -s sh"
+        assert VIP not in cluster.director("ip -o address show dev eth0")
+    finally:
+        cluster.director(f"ipvsadm -D -t {VIP}:80")
+    cluster.available()
+
+
+@pytest.mark.parametrize("agent_down", [False, True], ids=["agent running", "agent down meanwhile"])
+def test_deleting_a_virtual_server_cleans_the_kernel(cluster: Cluster, agent_down: bool) -> None:
+    cluster.serve(virtual_server(), "3/3")
+    agent = cluster.lab.agents[NODE]
+    if agent_down:
+        agent.stop(signal.SIGKILL)
+    cluster.delete("web")
+    if agent_down:
+        assert VIP in cluster.table()
+        agent.start()
+    eventually(lambda: cluster.table() == "", 30, "table empty")
+    eventually(lambda: VIP not in cluster.director("ip -o address"), 5, "address gone")
+    assert "198.18.1.1/" not in cluster.director("ip -o address")
+    eventually(lambda: "VIRTUALSERVER" not in cluster.director("iptables-legacy-save"), 5, "rules gone")
+    assert cluster.director("sysctl -n net.ipv4.vs.sloppy_tcp") == "0"
+
+
+def test_a_steady_state_writes_nothing_anywhere(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(monitors=[MONITOR]), "3/3")
+    settled(cluster)
+    mark = cluster.lab.agents[NODE].log.stat().st_size
+    before = cluster.get()["metadata"]["resourceVersion"]
+    time.sleep(10)
+    assert cluster.get()["metadata"]["resourceVersion"] == before
+    assert written(cluster, mark) == []
+
+
+def test_the_active_director_stays_where_it_is(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(), "3/3")
+    label = "virtualserver.dev/director"
+    cluster.lab.kubectl("label", "node", NODE, f"{label}-")
+    try:
+        eventually(lambda: cluster.active() == "director-2", 5, "moved")
+        eventually(lambda: VIP in cluster.director("ip -o address", "director-2"), 10, "address moved")
+        eventually(lambda: cluster.table() == "", 5, "old director clean")
+        cluster.available(ready="3/3")
+    finally:
+        cluster.lab.kubectl("label", "node", NODE, f"{label}=true", "--overwrite")
+    time.sleep(2)
+    assert cluster.active() == "director-2"
+    cluster.lab.kubectl("label", "node", "director-2", f"{label}-")
+    eventually(lambda: cluster.active() == NODE, 5, "moved back")
+    cluster.lab.kubectl("label", "node", "director-2", f"{label}=true")
+    eventually(lambda: cluster.table("director-2") == "", 5, "old director clean")
+
+
+def test_the_report_of_an_agent_that_does_not_answer_is_unknown(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(), "3/3")
+    agent = cluster.lab.agents[NODE]
+    agent.stop(signal.SIGKILL)
+    try:
+        eventually(lambda: cluster.condition("Available").get("status") == "Unknown", 30, "Unknown")
+        assert cluster.condition("Programmed")["reason"] == "DirectorUnreachable"
+        assert len(cluster.fetch(3)) == 3, "traffic goes on without the agent"
+    finally:
+        agent.start()
+    cluster.available(ready="3/3", seconds=40)
+
+
+def settled(cluster: Cluster) -> None:
+    """Wait until the short time is over in which settings still follow the last change."""
+    time.sleep(2)
+    eventually(lambda: len(cluster.table().splitlines()) >= 4, 5, "table complete")
+
+
+def whole(cluster: Cluster) -> tuple[list[str], bool]:
+    return sorted(cluster.table().splitlines()), VIP in cluster.director("ip -o address show dev eth0")
+
+
+def rounds_after(cluster: Cluster, mark: int) -> None:
+    log = cluster.lab.agents[NODE].log
+    eventually(lambda: "synchronised" in log.read_text()[mark:], 40, "agent is back")
+    time.sleep(2)
+
+
+def written(cluster: Cluster, mark: int) -> list[str]:
+    """What the agent wrote to the kernel since then, by its log."""
+    lines = cluster.lab.agents[NODE].log.read_text()[mark:].splitlines()
+    return [line for line in lines if "kernel written" in line]

@@ -1,0 +1,215 @@
+"""The programmer against a kernel that refuses what the real one refuses, once, for ever, or that others change."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unit.builders import WEB, director_group, store, virtual_server
+from virtualserver.agent.programmer import Programmer, Round
+from virtualserver.agent.record import Record
+from virtualserver.api.enums import RealServerState
+from virtualserver.api.reasons import Reason
+from virtualserver.kernel.fake import FakeKernel
+from virtualserver.model.operations import Operation
+from virtualserver.model.types import DestinationContent, DestinationKey, LinkAddress, State
+from virtualserver.plan import desired, settings
+from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.health import Health
+from virtualserver.plan.verdicts import judge
+
+UP = Health(RealServerState.UP, Reason.MONITOR_SUCCEEDED)
+DOWN = Health(RealServerState.DOWN, Reason.CONNECTION_REFUSED)
+NAMES = settings.names({"eth0", "eth1"})
+SERVER = virtual_server(
+    addresses=["198.18.0.100", "fd00:18::100"],
+    realServers=[{"address": "198.18.1.21"}, {"address": "198.18.1.22"}, {"address": "fd00:18:1::21"}],
+)
+GROUPS = [director_group(gateway={"interface": "eth1", "addresses": ["198.18.1.1"]})]
+Fail = Callable[[int, Operation], int]
+
+
+class Node:
+    """A director with a kernel in memory and a record on disk."""
+
+    def __init__(self, folder: Path, fail: Fail | None = None) -> None:
+        self.folder = folder
+        self.now = 0.0
+        self.kernel = FakeKernel(("lo", "eth0", "eth1"), fail=fail)
+        self.health: dict[str, Health] = {}
+        self.servers = [SERVER]
+        self.start()
+
+    def start(self) -> None:
+        self.programmer = Programmer(self.kernel, Record(self.folder / "record.json"), lambda: self.now)
+
+    def plan(self, _actual: State, circumstances: Circumstances) -> Plan:
+        world = store(virtual_servers=self.servers, groups=GROUPS).world()
+        return desired.plan(
+            world, judge(world), lambda _, one: self.health.get(str(one.address), UP), "director-1", circumstances
+        )
+
+    def round(self, *, complete: bool = True) -> Round:
+        return self.programmer.round(self.plan, NAMES, complete=complete)
+
+    @property
+    def announced(self) -> set[str]:
+        return {str(one.address) for one in self.kernel.addresses if one.link == "eth0"}
+
+    def safe(self) -> bool:
+        """No address is announced over a table that is not as intended."""
+        plan = self.plan(State(), Circumstances())
+        wrong = {str(k.address) for k, one in plan.state.services.items() if self.kernel.services.get(k) != one}
+        return not (self.announced & wrong)
+
+
+def test_a_virtual_server_is_programmed_and_announced(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    done = node.round()
+    assert not done.problems
+    assert node.announced == {"198.18.0.100", "fd00:18::100"}
+    assert node.safe()
+
+
+def test_a_second_round_and_a_restarted_agent_write_nothing(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.round()
+    node.now += 120
+    node.round()
+    before = node.kernel.writes
+    node.round()
+    node.start()
+    done = node.round()
+    assert not done.applied
+    assert node.kernel.writes == before
+
+
+def writes_of_a_first_round(folder: Path) -> int:
+    node = Node(folder)
+    node.round()
+    return node.kernel.writes
+
+
+@pytest.mark.parametrize("ever_after", [False, True], ids=["once", "from then on"])
+def test_whichever_write_fails_no_address_stands_over_a_wrong_table(tmp_path: Path, ever_after: bool) -> None:
+    total = writes_of_a_first_round(tmp_path / "count")
+    assert total > 10
+    for nth in range(1, total + 1):
+
+        def fail(number: int, _operation: Operation, nth: int = nth) -> int:
+            return errno.ENOMEM if (number >= nth if ever_after else number == nth) else 0
+
+        node = Node(tmp_path / f"{nth}", fail)
+        for _ in range(4):
+            node.round()
+            assert node.safe(), f"write {nth} of {total}"
+            node.now += 40
+        if not ever_after:
+            assert node.announced == {"198.18.0.100", "fd00:18::100"}, f"write {nth} of {total}"
+
+
+def test_a_change_that_the_kernel_keeps_refusing_withdraws_the_address_and_says_why(tmp_path: Path) -> None:
+    refuse = False
+
+    def fail(_number: int, operation: Operation) -> int:
+        return errno.ENOMEM if refuse and type(operation).__name__ == "SetService" else 0
+
+    node = Node(tmp_path, fail)
+    node.round()
+    refuse = True
+    node.servers = [replace_spec(SERVER, scheduler={"name": "rr"})]
+    for _ in range(3):
+        done = node.round()
+    done = node.round()
+    assert node.announced == set()
+    assert done.problems[WEB].reason is Reason.KERNEL_REFUSED
+    refuse = False
+    node.now += 60
+    node.round()
+    assert node.announced == {"198.18.0.100", "fd00:18::100"}
+
+
+def replace_spec(server: dict[str, dict[str, object]], **spec: object) -> dict[str, dict[str, object]]:
+    return {**server, "spec": {**server["spec"], **spec}}
+
+
+def test_a_flush_is_repaired_and_connections_wait_for_it(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.round()
+    node.health["198.18.1.22"] = DOWN
+    node.round()
+    assert node.kernel.sysctls[settings.EXPIRE] == "1"
+    node.kernel.flush()
+    seen: list[str] = []
+
+    original = node.kernel.apply
+
+    def watching(operations: tuple[Operation, ...]) -> object:
+        for operation in operations:
+            outcome = original([operation])
+            seen.append(f"{type(operation).__name__} {node.kernel.sysctls[settings.EXPIRE]}")
+            outcomes.append(outcome[0])
+        return [outcomes.pop(0) for _ in operations]
+
+    outcomes: list[object] = []
+    node.kernel.apply = watching  # type: ignore[method-assign,assignment]
+    done = node.round()
+    assert node.safe()
+    assert not done.problems
+    added = [line for line in seen if line.startswith(("AddService", "AddDestination"))]
+    assert added
+    assert all(line.endswith(" 0") for line in added)
+    assert node.kernel.sysctls[settings.EXPIRE] == "1"
+
+
+def test_what_others_made_is_never_touched(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    plan = node.plan(State(), Circumstances())
+    key, service = next(iter(plan.state.services.items()))
+    foreign = replace(service, destinations={DestinationKey(key.address, 9): DestinationContent(1)})
+    node.kernel.services[key] = foreign
+    done = node.round()
+    assert done.problems[WEB].reason is Reason.FOREIGN_SERVICE
+    assert node.kernel.services == {key: foreign}
+    assert node.announced == set()
+    del node.kernel.services[key]
+    node.round()
+    assert node.announced == {"198.18.0.100", "fd00:18::100"}
+
+
+def test_an_address_that_was_there_before_is_left_alone_and_named(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    plan = node.plan(State(), Circumstances())
+    vip = next(one for one in plan.state.addresses if str(one.address) == "198.18.0.100")
+    theirs = LinkAddress("eth0", vip.address, 24)
+    node.kernel.addresses.add(theirs)
+    done = node.round()
+    assert done.problems[WEB].reason is Reason.FOREIGN_ADDRESS
+    assert node.kernel.addresses == {theirs}
+
+
+def test_a_deleted_virtual_server_leaves_nothing_also_after_a_restart(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    before = dict(node.kernel.sysctls)
+    node.round()
+    node.start()
+    node.servers = []
+    node.round(complete=False)
+    assert node.kernel.services, "nothing is removed from partial knowledge"
+    node.round()
+    assert not node.kernel.services
+    assert not node.kernel.addresses
+    assert node.kernel.sysctls == before
+
+
+def test_a_missing_link_is_named(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.kernel.links.remove("eth0")
+    done = node.round()
+    assert done.problems[WEB].reason is Reason.LINK_NOT_FOUND
+    assert "eth0" in done.problems[WEB].message
+    assert not node.kernel.services
