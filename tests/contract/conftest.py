@@ -12,7 +12,7 @@ collect_ignore = [] if REAL else ["test_kernel_real.py"]
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    world: World = NetlinkWorld() if REAL else FakeWorld()
+    world = NetlinkWorld() if REAL else FakeWorld()
     yield world
     world.close()
 

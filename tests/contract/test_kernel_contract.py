@@ -286,7 +286,7 @@ class TestBatches:
     @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
     def test_pretended_failure(self, kernel: Kernel, world: World, number: int) -> None:
         world.fail_at(number, errno.ENOMEM)
-        operations = [
+        operations: list[Operation] = [
             AddService(service(port=80), content()),
             AddService(service(port=81), content()),
             AddAddress(address("198.18.0.100", 32)),

@@ -20,7 +20,8 @@ LINK = "vs-test0"
 class World(Protocol):
     """A kernel, and another hand that changes it from outside."""
 
-    kernel: Kernel
+    @property
+    def kernel(self) -> Kernel: ...
 
     @property
     def writes(self) -> int: ...

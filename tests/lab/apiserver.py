@@ -162,7 +162,7 @@ class ApiServer(ApiClient):
             "service-cluster-ip-range": SERVICE_RANGES,
             "authorization-mode": "RBAC",
             "token-auth-file": self.folder / "tokens.csv",
-            "endpoint-reconciler-type": "none",
+            "endpoint-reconciler-type": "none" if self.address.startswith("127.") else "lease",
             "audit-policy-file": self.folder / "audit-policy.yaml",
             "audit-log-path": self.folder / "audit.log",
             "audit-log-mode": "blocking",

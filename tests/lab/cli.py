@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from lab import assets, cleanup, network, packages, venv
+from lab import assets, cleanup, links, network, packages, venv
 from lab.console import LabError, complain, say
 from lab.lab import Lab
 from lab.processes import last_lines
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--topology", default="one", choices=list(network.TOPOLOGIES), help="how many guests")
     up.set_defaults(run=_up, interrupted="the half-made lab was removed again")
     down = commands.add_parser("down", parents=[which], help="remove every trace of it")
+    down.add_argument("--all", action="store_true", help="those of every other name and folder on this machine too")
     down.set_defaults(run=_down, interrupted="run it again to finish")
     execute = commands.add_parser("exec", parents=[which], help="run a command on a host")
     execute.add_argument("host", help="client, director-1, rs-1, ...; `guest` is the root namespace")
@@ -91,7 +92,7 @@ def _up(options: argparse.Namespace) -> int:
     lab = Lab(options.name, options.folder, options.topology)
     if lab.is_up:
         if dead := lab.dead_parts():
-            raise LabError(f"the lab in {lab.folder} is up, but dead: {', '.join(dead)} - run: make lab-down")
+            raise LabError(f"the lab in {lab.folder} is up, but dead: {', '.join(dead)} - run: {lab.command('down')}")
         say(f"the lab in {lab.folder} is already up (topology {lab.topology})")
     else:
         lab.up()
@@ -111,9 +112,8 @@ def _report_dead(lab: Lab) -> int:
 def _usage(lab: Lab) -> None:
     inside = lab.folder.is_relative_to(Path.cwd())
     config = lab.api.kubeconfig.relative_to(Path.cwd()) if inside else lab.api.kubeconfig
-    execute = "make lab-exec HOST={} CMD='{}'"
-    if lab.name != "lab":
-        execute = f"python -m lab exec --name {lab.name} --folder {lab.folder} {{}} '{{}}'"
+    execute = lab.command("exec")
+    execute += " HOST={} CMD='{}'" if execute.startswith("make") else " {} '{}'"
     say(f"""
 The lab is up ({lab.steps.elapsed:.0f} s). Its hosts: {" ".join(host.name for host in network.HOSTS)}
   API          kubectl --kubeconfig {config} get nodes
@@ -123,13 +123,14 @@ The lab is up ({lab.steps.elapsed:.0f} s). Its hosts: {" ".join(host.name for ho
   clients      198.18.0.0/24, fd00:18::/64: client .2, directors .11 .12, real servers .21 .22 .23, VIPs .100-.199
   servers      198.18.1.0/24, fd00:18:1::/64: directors .11 .12, real servers .21 .22 .23, gateway .1
   logs         {lab.folder}/logs
-  end          make lab-down""")
+  end          {lab.command("down")}""")
 
 
 def _down(options: argparse.Namespace) -> None:
-    removed = Lab(options.name, options.folder).down()
-    for line in removed or ["nothing to remove"]:
-        say(f"lab-down: {line}")
+    labs = [(link.lab, Path(link.folder)) for link in links.all_labs()] if options.all else []
+    for name, folder in dict.fromkeys([*labs, (options.name, options.folder)]):
+        for line in Lab(name, folder).down() or ["nothing to remove"]:
+            say(f"lab-down{'' if name == 'lab' else f' {name}'}: {line}")
 
 
 def _running(options: argparse.Namespace) -> Lab:
@@ -153,7 +154,7 @@ def _status(options: argparse.Namespace) -> int:
     lab = Lab(options.name, options.folder)
     if not lab.is_up:
         found = cleanup.traces(lab.name, lab.folder)
-        say("down" + (f", but there are left-overs: {', '.join(found)} - run: make lab-down" if found else ""))
+        say("down" + (f", but there are left-overs: {', '.join(found)} - run: {lab.command('down')}" if found else ""))
         return 1
     parts = lab.parts()
     for name, alive in parts.items():

@@ -108,6 +108,12 @@ class Lab:
     def dead_parts(self) -> list[str]:
         return [name for name, alive in self.parts().items() if not alive]
 
+    def command(self, verb: str) -> str:
+        """What a person types to do that with this lab."""
+        if self.folder == CHECKOUT / ".lab" and self.name == "lab":
+            return f"make lab-{verb}"
+        return f"PYTHONPATH={CHECKOUT / 'tests'} python3 -m lab {verb} --name {self.name} --folder {self.folder}"
+
     @property
     def is_up(self) -> bool:
         return self._noted().get("phase") == "up"
@@ -224,9 +230,11 @@ class Lab:
 
     def _refuse_conflicts(self) -> None:
         if other := cleanup.foreign_owner(self.name, self.folder):
-            raise LabError(f"a lab named `{self.name}` is up already, in {other}; use another --name or end that one")
+            end = Lab(self.name, Path(other)).command("down")
+            raise LabError(f"a lab named `{self.name}` is up already, in {other}; use another --name or run: {end}")
         if found := cleanup.traces(self.name, self.folder):
-            raise LabError(f"the lab in {self.folder} is not clean ({', '.join(found[:4])}); run: make lab-down")
+            shown = ", ".join(found[:4])
+            raise LabError(f"the lab in {self.folder} is not clean ({shown}); run: {self.command('down')}")
         if self.folder.exists() and any(self.folder.iterdir()):
             raise LabError(f"{self.folder} exists and was not made by a lab; give another --folder")
 

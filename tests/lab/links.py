@@ -18,13 +18,22 @@ class Link:
     name: str
     folder: str
 
+    @property
+    def lab(self) -> str:
+        return self.name.split("-")[1]
+
 
 def prefix(lab: str) -> str:
-    return f"vs-{lab}-"
+    return f"vs-{lab}-" if lab else "vs-"
+
+
+def all_labs() -> list[Link]:
+    """A link of every lab on this machine that says which folder it belongs to."""
+    return [link for link in present("") if link.name.count("-") == 2 and link.folder.startswith("/")]
 
 
 def present(lab: str) -> list[Link]:
-    """All links with the lab's prefix, whoever made them."""
+    """All links with the lab's prefix, whoever made them; "" is every lab."""
     shown = json.loads(_ip("-json", "link", "show") or "[]")
     return [Link(link["ifname"], link.get("ifalias", "")) for link in shown if link["ifname"].startswith(prefix(lab))]
 

@@ -2,6 +2,7 @@
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import time
@@ -26,6 +27,8 @@ def run_visibly(
     a compiler left running would hold the cache's lock and both processors.
     """
     tail: deque[str] = deque(maxlen=TAIL)
+    if shutil.which("setpriv"):  # it shall not outlive us even when we are killed without a word
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -163,7 +163,20 @@ def test_a_flush_is_repaired_and_connections_wait_for_it(tmp_path: Path) -> None
     added = [line for line in seen if line.startswith(("AddService", "AddDestination"))]
     assert added
     assert all(line.endswith(" 0") for line in added)
+
+
+def test_connections_to_a_real_server_that_leaves_end_and_others_wait_for_a_repair_soon_after(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.round()
+    assert node.kernel.sysctls[settings.EXPIRE] == "0"
+    node.health["198.18.1.22"] = DOWN
+    done = node.round()
+    kinds = [type(operation).__name__ for operation in done.applied]
+    assert kinds.index("WriteSysctl") < kinds.index("RemoveDestination")
     assert node.kernel.sysctls[settings.EXPIRE] == "1"
+    node.now += 3
+    node.round()
+    assert node.kernel.sysctls[settings.EXPIRE] == "0"
 
 
 def test_what_others_made_is_never_touched(tmp_path: Path) -> None:

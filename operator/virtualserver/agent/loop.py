@@ -152,11 +152,11 @@ class Loop:
     def _pause(self, took: float) -> float:
         """Seconds until the kernel is looked at again unprompted: foreign changes are found by looking only.
 
-        A round costs at most a twentieth of the time, however large the table is.
+        A round costs at most a fifth of the time, however large the table is.
         """
         if not self._programmer.owned.services:
             return IDLE_PAUSE
-        return min(max(20 * took, SHORTEST_PAUSE), IDLE_PAUSE)
+        return min(max(4 * took, SHORTEST_PAUSE), IDLE_PAUSE)
 
     def _make_plan(self, actual: State, circumstances: Circumstances) -> Plan:
         """Make a plan, in the programmer's thread; in a steady state it is the one of the round before."""

@@ -14,7 +14,7 @@ from virtualserver.agent.attempts import Attempts
 from virtualserver.agent.record import Record
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import Operation, Outcome, RemoveDestination, ReplaceRules
+from virtualserver.model.operations import Operation, Outcome, ReplaceRules
 from virtualserver.model.types import Owned, ServiceKey, State
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.diff import Conflicts, blamed, conflicts, diff
@@ -27,8 +27,12 @@ log = logging.getLogger(__name__)
 RULES_EVERY = 10.0
 """Seconds between reads of the packet-filter rules; each costs a process."""
 
-EXPIRE_FOR = 60.0
-"""Seconds after a real server left during which its connections end at once instead of waiting for it."""
+EXPIRE_FOR = 2.0
+"""Seconds in which connections to a real server that was taken out are ended by the kernel's own work item.
+
+Outside this time they would wait for it: if another program empties the table, that is what saves them
+(``ip_vs_ctl.c``: ``__ip_vs_del_dest`` queues the work only while ``expire_nodest_conn`` is set).
+"""
 
 PASSES = 5
 """Passes of one round; a kernel that does not come to rest by then is a failure."""
@@ -107,6 +111,10 @@ class Programmer:
         now = self._clock()
         circumstances = Circumstances(self._attempts.suspended(now), now < (self._expire_until or 0.0))
         plan = make_plan(actual, circumstances)
+        if _leaving(plan, actual):
+            self._expire_until = now + EXPIRE_FOR
+            circumstances = replace(circumstances, leaving=True)
+            plan = make_plan(actual, circumstances)
         if self.owned.services & plan.state.services.keys() - actual.services.keys():
             circumstances = replace(circumstances, repairing=True)
             plan = make_plan(actual, circumstances)
@@ -123,8 +131,6 @@ class Programmer:
                 log.debug("applied", extra={"operation": outcome.operation})
             else:
                 log.warning("kernel refused", extra={"operation": outcome.operation, "error": outcome.message})
-        if any(isinstance(operation, RemoveDestination) for operation in operations):
-            self._expire_until = self._clock() + EXPIRE_FOR
         if any(isinstance(operation, ReplaceRules) for operation in operations):
             self._rules_read = None
         return outcomes
@@ -143,6 +149,14 @@ class Programmer:
             self._attempts.failed(owner, finding, now)
         for owner in set(plan.owners.values()) - failed.keys():
             self._attempts.succeeded(owner)
+
+
+def _leaving(plan: Plan, actual: State) -> bool:
+    return any(
+        actual.services[key].destinations.keys() - service.destinations.keys()
+        for key, service in plan.state.services.items()
+        if key in actual.services
+    )
 
 
 def _blame(plan: Plan, found: Conflicts) -> dict[ObjectKey, Finding]:

@@ -14,7 +14,7 @@ from virtualserver.api.virtualserver import RealAddress
 LinkName = Annotated[
     str,
     text(
-        r"^[^/\s:]{1,15}$",
+        r"^[A-Za-z0-9_][!-.0-9;-~]{0,14}$",
         "must be the name of a network link, such as eth0: 1 to 15 characters, no slash, colon or space",
         15,
     ),

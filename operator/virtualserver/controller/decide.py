@@ -59,7 +59,7 @@ def group_status(group: DirectorGroup, world: World, active: str | None) -> Json
     elif not members:
         finding = Finding(False, Reason.NO_DIRECTOR, "spec.nodeSelector: no node has these labels")
     else:
-        finding = Finding(True, Reason.ACCEPTED, f"{len(members)} directors")
+        finding = Finding(True, Reason.ACCEPTED, f"nodes that match: {len(members)}")
     status: Json = {
         "observedGeneration": group.generation,
         "directors": members,

@@ -159,12 +159,23 @@ class Ipvs:
             return _Seen(prints, Service(content, seen.service.destinations))
         if not dump.snapshot and _fingerprints(self._dump(wire.CMD_GET_DEST, name)) != prints:
             return None
-        version = key.address.version
+        return _Seen(prints, Service(content, self._decoded(dump, prints, seen, key.address.version)))
+
+    def _decoded(
+        self, dump: Dump, prints: list[bytes], seen: _Seen | None, version: int
+    ) -> dict[DestinationKey, DestinationContent]:
+        """Return the real servers of a dump, oldest first; those of the last read are the same objects again."""
+        known: dict[bytes, tuple[DestinationKey, DestinationContent]] = {}
+        if seen is not None and len(seen.fingerprints) == len(seen.service.destinations):
+            known = dict(zip(reversed(seen.fingerprints), seen.service.destinations.items(), strict=True))
         destinations: dict[DestinationKey, DestinationContent] = {}
-        for data, start, end in reversed(dump.entries):  # the kernel puts the newest first
-            server, settings = self._decoder.decode(data, start + GENERIC_SIZE, end, version)
-            destinations[server] = settings
-        return _Seen(prints, Service(content, destinations))
+        for at in range(len(prints) - 1, -1, -1):  # the kernel puts the newest first
+            entry = known.get(prints[at])
+            if entry is None:
+                data, start, end = dump.entries[at]
+                entry = self._decoder.decode(data, start + GENERIC_SIZE, end, version)
+            destinations[entry[0]] = entry[1]
+        return destinations
 
     def _dump(self, command: int, attributes: bytes = b"") -> Dump:
         encoder = self._resolved()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -63,13 +63,13 @@ class Plan:
 class Circumstances:
     """What a plan depends on besides the cluster: the recent past of this node.
 
-    ``suspended``: virtual servers that this kernel refuses; nothing of theirs is wanted. ``left_lately``: a real
-    server was taken out, so connections to it should end rather than wait. ``repairing``: another program removed
+    ``suspended``: virtual servers that this kernel refuses; nothing of theirs is wanted. ``leaving``: a real server
+    is being taken out, so connections to it should end rather than wait. ``repairing``: another program removed
     something of ours, so connections must wait for it.
     """
 
     suspended: frozenset[ObjectKey] = frozenset()
-    left_lately: bool = False
+    leaving: bool = False
     repairing: bool = False
 
 
@@ -99,7 +99,7 @@ def plan(
         if server.spec.forwarding.nat and server.spec.forwarding.nat.source_translation:
             translated.update(wanted)
         addresses |= _addresses(server.spec, verdict.group)
-    expire = not circumstances.repairing and (circumstances.left_lately or _any_lost(real_servers.values()))
+    expire = circumstances.leaving and not circumstances.repairing
     links = frozenset(address.link for address in addresses)
     state = State(
         services=services,
@@ -115,10 +115,6 @@ def links(verdicts: Mapping[ObjectKey, Verdict], node: str) -> frozenset[str]:
     groups = [verdict.group for verdict in verdicts.values() if verdict.group and verdict.group.active == node]
     specs = [group.spec for group in groups if group.spec is not None]
     return frozenset(spec.interface for spec in specs) | {spec.gateway.interface for spec in specs if spec.gateway}
-
-
-def _any_lost(real_servers: Iterable[tuple[RealServerPlan, ...]]) -> bool:
-    return any(one.weight is None and one.candidate.wish is Wish.SERVE for servers in real_servers for one in servers)
 
 
 def targets(server: VirtualServer, candidate: Candidate) -> list[Target]:

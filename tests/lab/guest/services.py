@@ -123,11 +123,13 @@ class Service:
         self.protocol = protocol
         self.udp = udp
         self.mute = False
+        self.hanging = False
+        """Packets to the port are dropped; `service-ctl` does that, here it is only known."""
         self.connections: set[asyncio.Transport] = set()
         self.listeners: list[asyncio.Server | EchoDatagram] = []
 
     async def start(self) -> None:
-        self.mute = False
+        self.mute = self.hanging = False
         if self.listeners:
             return
         loop = asyncio.get_running_loop()
@@ -149,7 +151,9 @@ class Service:
 
     @property
     def state(self) -> str:
-        return "mute" if self.mute and self.listeners else "running" if self.listeners else "stopped"
+        if not self.listeners:
+            return "stopped"
+        return "hanging" if self.hanging else "mute" if self.mute else "running"
 
 
 class Control:
@@ -171,8 +175,8 @@ class Control:
             await service.stop()
         if verb in ("start", "restart"):
             await service.start()
-        if verb == "mute":
-            service.mute = True
+        service.mute |= verb == "mute"
+        service.hanging |= verb == "hang"
         return f"{name} {service.state} (port {service.port})\n"
 
 
