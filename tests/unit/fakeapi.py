@@ -58,7 +58,7 @@ class FakeApi:
         self.probes = 0
         self.delay = 0.0
         self.running = self.most = 0
-        self.gate = Gate(self._probe, uniform=lambda low, high: high)
+        self.gate = Gate(self._probe, uniform=lambda _, high: high)
 
     async def _probe(self) -> bool:
         self.probes += 1
@@ -123,12 +123,12 @@ class ScriptedApi:
         self.lists, self.watches = lists, watches
         self.asked: list[tuple[float, str, str]] = []
         self.away = away
-        self.gate = Gate(self._probe, uniform=lambda low, high: high)
+        self.gate = Gate(self._probe, uniform=lambda _, high: high)
 
     async def _probe(self) -> bool:
         return not self.away
 
-    async def list(self, resource: Resource) -> tuple[list[dict[str, Any]], str]:
+    async def list(self, _: Resource) -> tuple[list[dict[str, Any]], str]:
         self.asked.append((now(), "list", ""))
         step = self.lists.pop(0) if len(self.lists) > 1 else self.lists[0]
         if isinstance(step, Exception):
@@ -138,7 +138,7 @@ class ScriptedApi:
 
     @asynccontextmanager
     async def watch(
-        self, resource: Resource, version: str, seconds: float, inactivity: float = 0
+        self, _: Resource, version: str, _seconds: float, _inactivity: float = 0
     ) -> AsyncIterator[AsyncIterator[tuple[str, dict[str, Any]]]]:
         self.asked.append((now(), "watch", version))
         step = self.watches.pop(0) if len(self.watches) > 1 else self.watches[0]
