@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from lab import assets, cleanup, links, network, packages, venv
+from lab import assets, cleanup, links, network, packages, processes, venv
 from lab.console import LabError, complain, say
 from lab.lab import Lab
-from lab.processes import last_lines
 
 INTERRUPTED = 130
 
@@ -105,7 +104,7 @@ def _report_dead(lab: Lab) -> int:
     dead = lab.dead_parts()
     for name in dead:
         log = lab.folder / "logs" / f"{name}.log"
-        complain(f"{name} has died; its last lines, from {log}:\n  {last_lines(log, 6)}")
+        complain(f"{name} has died; its last lines, from {log}:\n  {processes.last_lines(log, 6)}")
     return 1 if dead else 0
 
 
@@ -127,8 +126,11 @@ The lab is up ({lab.steps.elapsed:.0f} s). Its hosts: {" ".join(host.name for ho
 
 
 def _down(options: argparse.Namespace) -> None:
-    labs = [(link.lab, Path(link.folder)) for link in links.all_labs()] if options.all else []
-    for name, folder in dict.fromkeys([*labs, (options.name, options.folder)]):
+    labs: list[tuple[str, Path | None]] = [(options.name, options.folder)]
+    if options.all:
+        labs += [(link.lab, Path(link.folder)) for link in links.all_labs()]
+        labs += [(options.name, folder) for folder in processes.marked_folders()]  # API servers on their own
+    for name, folder in dict.fromkeys(labs):
         for line in Lab(name, folder).down() or ["nothing to remove"]:
             say(f"lab-down{'' if name == 'lab' else f' {name}'}: {line}")
 

@@ -115,18 +115,34 @@ def marked(folder: Path) -> list[int]:
     The guests' helper processes have no environment left (they unmap everything), but they run the
     guest's program in the lab's folder.
     """
-    mark = f"{MARK}={folder}".encode()
     found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            ours = mark in (entry / "environ").read_bytes().split(b"\0") or _guest_part(entry, folder)
+    for entry in _others():
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            ours = _mark(entry) == str(folder) or _guest_part(entry, folder)
             if ours and start_time(int(entry.name)) is not None:
                 found.append(int(entry.name))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
     return sorted(found)
+
+
+def marked_folders() -> list[Path]:
+    """The folders of all labs that have a process on this machine."""
+    found = set()
+    for entry in _others():
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if mark := _mark(entry):
+                found.add(Path(mark))
+    return sorted(found)
+
+
+def _others() -> list[Path]:
+    return [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()]
+
+
+def _mark(entry: Path) -> str:
+    for setting in (entry / "environ").read_bytes().split(b"\0"):
+        if setting.startswith(MARK.encode() + b"="):
+            return setting.partition(b"=")[2].decode()
+    return ""
 
 
 def _guest_part(entry: Path, folder: Path) -> bool:

@@ -29,7 +29,7 @@ def run_visibly(
     tail: deque[str] = deque(maxlen=TAIL)
     if shutil.which("setpriv"):  # it shall not outlive us even when we are killed without a word
         command = ["setpriv", "--pdeathsig", "KILL", *command]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -37,15 +37,14 @@ def run_visibly(
         env=env,
         cwd=cwd,
         start_new_session=True,
-    )
-    assert process.stdout is not None
-    try:
-        _follow(title, process.stdout, tail)
-        code = process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
+    ) as process:
+        assert process.stdout is not None
+        try:
+            _follow(title, process.stdout, tail)
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     if code != 0 and any("no space left on device" in line.lower() for line in tail):
         raise LabError(f"{title} failed: the disk is full; make room and try again")
     if code != 0:

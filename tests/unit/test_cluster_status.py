@@ -70,9 +70,9 @@ def test_flapping_costs_one_write_a_second_and_the_last_word_is_written() -> Non
         it.writer.observe(it.first)
         for count in range(101):
             it.writer.set(KEY, ready(count))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.049)
         await asyncio.sleep(5)
-        assert it.times == pytest.approx([0, 1, 2, 3, 4, 5, 6], abs=0.06)
+        assert it.times == pytest.approx([0, 1, 2, 3, 4, 5], abs=0.06)
         assert it.wrote[-1] == ready(100)
         it.writer.set(KEY, ready(0))
         asked = now() - 1000
@@ -298,7 +298,7 @@ def test_fields_that_an_older_definition_drops_are_not_written_for_ever() -> Non
             answer["metadata"]["managedFields"] = [managed(ME, answer["status"])]
             return answer
 
-        it.api.apply_status = dropping  # type: ignore[method-assign]
+        it.api.apply_status = dropping  # type: ignore[assignment, method-assign]
         it.writer.set(KEY, ready(1) | {"newField": 1})
         await asyncio.sleep(100)
         assert it.writer.writes == 1

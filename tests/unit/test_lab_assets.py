@@ -57,7 +57,7 @@ def test_without_go_the_message_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 def test_a_failed_build_shows_its_last_lines_and_leaves_nothing(tmp_path: Path) -> None:
     program(tmp_path / "bin" / "go", "echo could not reach anything; exit 3")
-    with pytest.raises(LabError, match="code 3(.|\n)*could not reach anything"):
+    with pytest.raises(LabError, match=r"code 3(.|\n)*could not reach anything"):
         gobuild.build("helm", assets.SOURCES["helm"])
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [f"helm-{assets.HELM}.lock"]
 

@@ -22,9 +22,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
         if not ready:
-            if not scheduled:
+            timers = [timer._when for timer in scheduled if not timer._cancelled]
+            if not timers:
                 raise RuntimeError("every task waits for something that will never happen")
-            self._now = max(self._now, scheduled[0]._when)
+            self._now = max(self._now, min(timers))
         super()._run_once()  # type: ignore[misc]
 
 

@@ -81,6 +81,7 @@ class EventWriter:
         self._known: dict[_Identity, _Written] = {}
         self._budget: dict[str, tuple[float, float]] = {}
         self._queue: asyncio.Queue[_Identity] = asyncio.Queue(QUEUE)
+        self._crowded = QUEUE
         self.dropped = 0
 
     def normal(self, subject: Subject, reason: Reason, note: str) -> None:
@@ -134,10 +135,11 @@ class EventWriter:
             if now - written.first < WINDOW or written.queued:
                 break
             del self._known[identity]
-        if len(self._budget) > QUEUE:
+        if len(self._budget) > self._crowded:
             full = [uid for uid, (left, at) in self._budget.items() if left + (now - at) / REFILL >= BURST]
             for uid in full:
                 del self._budget[uid]
+            self._crowded = max(QUEUE, 2 * len(self._budget))
 
     def _allowed(self, uid: str, now: float) -> bool:
         left, at = self._budget.get(uid, (BURST, now))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from virtualserver.kernel import wire
 from virtualserver.kernel.attributes import (
@@ -30,6 +31,7 @@ from virtualserver.model.operations import (
 from virtualserver.model.types import DestinationContent, DestinationKey, Service, ServiceContent, ServiceKey
 
 IpvsOperation = ServiceOperation | DestinationOperation
+_View = TypeVar("_View")
 
 _CTRL_FAMILY = 16  # GENL_ID_CTRL
 _CTRL_CMD_GETFAMILY = 3
@@ -122,33 +124,21 @@ class Ipvs:
     def _read_once(self) -> dict[ServiceKey, _Seen] | None:
         """Read all once; None when what was read cannot have stood in the table at any one time."""
         services = self._services()
-        if services is None:
-            return None
-        found: dict[ServiceKey, _Seen] = {}
-        empty = False
-        for key, content in services.items():
-            seen = self._destinations(key, content)
-            if seen is None:
-                return None
-            found[key] = seen
-            empty = empty or not seen.fingerprints
+        found = {key: self._destinations(key, content) for key, content in services.items()}
         # A dump of a service that has vanished meanwhile is an empty success. Nothing may be concluded from it.
-        if empty and self._services() != services:
+        if any(not seen.fingerprints for seen in found.values()) and self._services() != services:
             return None
         return found
 
-    def _services(self) -> dict[ServiceKey, ServiceContent] | None:
-        """Return the services; None while a dump of several parts and the one after it differ."""
+    def _services(self) -> dict[ServiceKey, ServiceContent]:
         dump = self._dump(wire.CMD_GET_SERVICE)
         services = _decode_services(dump)
-        if not dump.snapshot and _changed(services, self._seen):
-            again = self._dump(wire.CMD_GET_SERVICE)
-            if _decode_services(again) != services:
-                return None
-        return services
+        if dump.snapshot or not _changed(services, self._seen):
+            return services
+        return self._settled(wire.CMD_GET_SERVICE, b"", _decode_services, services)[1]
 
-    def _destinations(self, key: ServiceKey, content: ServiceContent) -> _Seen | None:
-        """Return one service with its real servers; None while two dumps of it differ."""
+    def _destinations(self, key: ServiceKey, content: ServiceContent) -> _Seen:
+        """Return one service with its real servers, as in the last read where their bytes are the same."""
         name = service_id(key)
         dump = self._dump(wire.CMD_GET_DEST, name)
         prints = _fingerprints(dump)
@@ -157,9 +147,24 @@ class Ipvs:
             if seen.service.content == content:
                 return seen
             return _Seen(prints, Service(content, seen.service.destinations))
-        if not dump.snapshot and _fingerprints(self._dump(wire.CMD_GET_DEST, name)) != prints:
-            return None
+        if not dump.snapshot:
+            dump, prints = self._settled(wire.CMD_GET_DEST, name, _fingerprints, prints)
         return _Seen(prints, Service(content, self._decoded(dump, prints, seen, key.address.version)))
+
+    def _settled(
+        self, command: int, attributes: bytes, view: Callable[[Dump], _View], last: _View
+    ) -> tuple[Dump, _View]:
+        """Repeat a dump of several parts until two in a row look the same; raises KernelError after some tries.
+
+        Between the parts others may write: entries are then missing or doubled, and the kernel does not say so.
+        """
+        for _ in range(_TRIES):
+            dump = self._dump(command, attributes)
+            found = view(dump)
+            if dump.snapshot or found == last:
+                return dump, found
+            last = found
+        raise KernelError("the IPVS table kept changing while it was read")
 
     def _decoded(
         self, dump: Dump, prints: list[bytes], seen: _Seen | None, version: int

@@ -61,15 +61,17 @@ class TcpMonitor:
         try:
             async with asyncio.timeout(target.timeout):
                 await _connect(target)
-        except TimeoutError:
-            return Result(False, Reason.CONNECTION_TIMEOUT, f"no answer from {name} within {target.timeout:g} s")
         except OSError as error:
-            number = error.errno or 0
-            word = os.strerror(number) if number else str(error)
-            symbol = errno.errorcode.get(number, "")
-            reason = _REASONS.get(number, Reason.MONITOR_ERROR)
-            return Result(False, reason, f"connect to {name}: {word}" + (f" ({symbol})" if symbol else ""))
+            return _failure(error, name, target.timeout)
         return Result(True, Reason.MONITOR_SUCCEEDED, f"connected to {name}")
+
+
+def _failure(error: OSError, name: str, timeout: float) -> Result:
+    if isinstance(error, TimeoutError) and error.errno is None:  # ours, not the kernel's
+        return Result(False, Reason.CONNECTION_TIMEOUT, f"no answer from {name} within {timeout:g} s")
+    number = error.errno or 0
+    words = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})" if number else str(error)
+    return Result(False, _REASONS.get(number, Reason.MONITOR_ERROR), f"connect to {name}: {words}")
 
 
 async def _connect(target: Target) -> None:

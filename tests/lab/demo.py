@@ -1,0 +1,183 @@
+"""Five minutes with the project: one virtual server from apply to delete, every step checked, told as it happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lab.console import LabError, complain, say
+from lab.guest import CHECKOUT
+from lab.lab import Lab
+
+EXAMPLE = CHECKOUT / "examples" / "web.yaml"
+VIP = "198.18.0.100"
+VICTIM, VICTIM_ADDRESS = "rs-2", "198.18.1.22"
+CLIENT = CHECKOUT / "tests" / "e2e" / "load.py"
+
+
+class Demo:
+    """The steps, and what became of each."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.results: list[tuple[str, bool, str]] = []
+
+    def run(self) -> bool:
+        """Play all steps; False as soon as one is not as it should be."""
+        steps = (self.apply, self.spread, self.crash, self.repair, self.delete)
+        return all(self._step(step) for step in steps)
+
+    def summary(self) -> None:
+        """Say what worked, with the figures."""
+        say("\n" + _bold("Summary"))
+        for title, ok, figure in self.results:
+            say(f"  {'ok    ' if ok else 'FAILED'}  {title}: {figure}")
+
+    def _step(self, step: Callable[[], str]) -> bool:
+        title = (step.__doc__ or "").split("\n")[0].rstrip(".")
+        say("\n" + _bold(f"{len(self.results) + 1}. {title}"))
+        try:
+            figure, ok = step(), True
+        except (LabError, AssertionError) as error:
+            figure, ok = str(error), False
+        self.results.append((title, ok, figure))
+        say(f"   {'✓' if ok else '✗'} {figure}")
+        return ok
+
+    def apply(self) -> str:
+        """A virtual server is applied and served."""
+        self._kubectl("apply", "-f", str(EXAMPLE.relative_to(CHECKOUT)))
+        began = time.monotonic()
+        _until(lambda: self._status().get("readyRealServers") == "6/6", 20, "six real servers up")
+        self._kubectl("get", "vs,dg")
+        return f"available {time.monotonic() - began:.1f} s after kubectl apply"
+
+    def spread(self) -> str:
+        """Requests are spread, and the kernel does it."""
+        answers = self._host("client", f"for i in $(seq 12); do curl -sS --max-time 5 http://{VIP}/; done")
+        counts = Counter(answers.splitlines())
+        say("".join(f"     {count:3} x {line}\n" for line, count in sorted(counts.items())).rstrip())
+        assert len(counts) == 3, f"not all real servers answered: {dict(counts)}"
+        assert all(line.endswith("198.18.0.2") for line in counts), "a real server did not see the client's address"
+        self._host(self._director(), "ipvsadm -Ln", show=True)
+        return "12 requests over 3 real servers; each saw the client's own address"
+
+    def crash(self) -> str:
+        """A real server crashes under traffic, and no request fails after the verdict."""
+        client = self.lab.host("client").spawn([sys.executable, str(CLIENT), "fetch", VIP, "80"], f"demo-{os.getpid()}")
+        try:
+            _until(lambda: "ready" in client.log.read_text(), 20, "client running")
+            began = time.monotonic()
+            self._host(VICTIM, "service-ctl stop web")
+            _until(lambda: self._real_server()["state"] == "Down", 10, "verdict")
+            took, verdict = time.monotonic() - began, float(self._host("client", "date +%s.%N", quiet=True))
+            self._kubectl("get", "vs", "web")
+            say(f"   the monitor says of {VICTIM_ADDRESS}: {self._real_server()['reason']}")
+            time.sleep(3)
+        finally:
+            client.signal(signal.SIGTERM)
+            client.wait(20)
+        seen = json.loads(client.log.read_text().strip().splitlines()[-1])
+        late = [failure for failure in seen["failures"] if failure[0] > verdict]
+        self._kubectl("get", "events", "--field-selector", "reason=RealServerDown")
+        assert not late, f"{len(late)} requests failed after the verdict"
+        total = sum(seen["answers"].values())
+        return f"down in status after {took:.1f} s; {total} requests, {len(seen['failures'])} failed before, 0 after it"
+
+    def repair(self) -> str:
+        """The real server returns."""
+        self._host(VICTIM, "service-ctl start web")
+        began = time.monotonic()
+        _until(lambda: self._status().get("readyRealServers") == "6/6", 20, "all real servers up again")
+        took = time.monotonic() - began
+        answers = self._host("client", f"for i in $(seq 12); do curl -sS --max-time 5 http://{VIP}/; done", quiet=True)
+        assert VICTIM in answers, f"{VICTIM} gets no requests"
+        self._kubectl("get", "vs", "web")
+        return f"up and serving again after {took:.1f} s"
+
+    def delete(self) -> str:
+        """The virtual server is deleted, and the kernel is clean."""
+        director = self._director()
+        self._kubectl("delete", "-f", str(EXAMPLE.relative_to(CHECKOUT)))
+        _until(lambda: not self._host(director, "ipvsadm -Sn", quiet=True), 15, "empty table")
+        _until(lambda: VIP not in self._host(director, "ip -o address", quiet=True), 5, "address gone")
+        self._host(director, "ipvsadm -Ln; ip -brief address", show=True)
+        return f"no virtual service and no virtual address on {director}"
+
+    def _kubectl(self, *words: str) -> None:
+        say(f"   $ kubectl {' '.join(words)}")
+        _indent(self.lab.kubectl(*words).stdout)
+
+    def _host(self, host: str, command: str, *, show: bool = False, quiet: bool = False) -> str:
+        if not quiet:
+            say(f"   $ make lab-exec HOST={host} CMD='{command}'")
+        text = self.lab.host(host).run(command, timeout=60).out.strip()
+        if show:
+            _indent(text)
+        return text
+
+    def _status(self) -> dict[str, Any]:
+        found = json.loads(self.lab.kubectl("get", "vs", "web", "-o", "json").stdout)
+        return dict(found.get("status") or {})
+
+    def _real_server(self) -> dict[str, Any]:
+        return next(one for one in self._status()["realServers"] if one["address"] == VICTIM_ADDRESS)
+
+    def _director(self) -> str:
+        return str(self._status()["activeDirector"])
+
+
+def _indent(text: str) -> None:
+    say("\n".join(f"     {line}" for line in text.rstrip().splitlines()))
+
+
+def _bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
+
+
+def _until(check: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            raise LabError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.05)
+
+
+def main() -> int:
+    """Play the demo; returns the exit code."""
+    os.chdir(CHECKOUT)
+    lab = Lab(os.environ.get("LAB", "lab"))
+    found = lab.is_up and not lab.dead_parts()
+    keep = found or os.environ.get("KEEP") == "1"
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        if not found:
+            say(_bold("0. The lab: a real API server, a real kernel with IPVS, two directors, three real servers"))
+            lab.up(replace=True)
+        demo = Demo(lab)
+        ok = demo.run()
+        demo.summary()
+        if keep:
+            say(f"\nThe lab stays up: export KUBECONFIG={Path('.lab') / 'kubeconfig'}; end it with: make lab-down")
+        return 0 if ok else 1
+    except LabError as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        complain("interrupted; what it had brought up is removed")
+        keep = found
+        return 130
+    finally:
+        if not keep:
+            lab.down()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
