@@ -14,14 +14,13 @@ ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The lab with everything running; booted once, by the first test that asks."""
-    made = Lab("test", tmp_path_factory.mktemp("lab"), quiet=True)
-    try:
-        made.up()
+def lab() -> Iterator[Lab]:
+    """The lab with everything running; booted once, by the first test that asks.
+
+    Its folder is always the same, so that what a killed run left is found and removed by the next.
+    """
+    with Lab("test", quiet=True) as made:
         yield made
-    finally:
-        made.down()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,7 @@ from cluster.corpus.server import CHECKOUT, Admission, admission
 
 BAD = cases("bad")
 GOOD = cases("good")
-EXAMPLES = sorted((CHECKOUT / "examples").glob("*.yaml"))
+EXAMPLES = [*sorted((CHECKOUT / "examples").glob("*.yaml")), CHECKOUT / "kind" / "sample.yaml"]
 LONGEST_MESSAGE = 400
 
 

@@ -19,7 +19,7 @@ def test_the_real_kernel_keeps_the_contract_that_the_fake_keeps(lab: Lab) -> Non
         f"-p no:cacheprovider --junitxml={report} -o addopts='--import-mode=importlib'; "
         "code=$?; ip netns del contract; exit $code"
     )
-    done = lab.guest.run(command, timeout=300, check=False)
+    done = lab.guest.run(command, timeout=560, check=False)
     assert done.code == 0, done.out[-6000:] + done.err[-2000:]
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None

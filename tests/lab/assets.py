@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from lab import gobuild
@@ -83,6 +84,7 @@ def _helm_3(path: str) -> bool:
     return _answer(path, "version", "--short").startswith("v3.")
 
 
+@cache  # asked for every kubectl command of a test
 def _answer(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)

@@ -7,10 +7,11 @@ holds the ACK back, and closing with SO_LINGER 0 sends RST in its place::
               <─ SYN,ACK ─
               ── RST ──>              (instead of ACK, FIN, FIN,ACK, ACK)
 
-Kindest to servers: the application never sees a connection, so nothing is accepted, logged or counted (MySQL
+Kindest to servers: the application sees no connection, so nothing is accepted, logged or counted (MySQL
 blocks hosts for "too many connection errors" after connections that say nothing). Cheapest: three packets,
 no TIME_WAIT on the director and no conntrack entry that stays for two minutes. A full backlog still shows,
-as a timeout. HAProxy checks the same way.
+as a timeout. HAProxy checks the same way. The kernel holds the ACK back for 40 ms: when this process is later
+than that, the application accepts a connection that is already reset, which does no harm either.
 """
 
 from __future__ import annotations
