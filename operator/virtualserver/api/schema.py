@@ -5,6 +5,7 @@ pydantic                                         structural schema
 ``anyOf: [X, null]`` with ``default: null``      X, optional, without a default
 ``title``                                        dropped: it only repeats the field's name
 ``default`` of a model                           the wire form, without what is not set
+``const``                                        an ``enum`` of one
 ``integer``                                      with ``format`` int32 or int64
 ``pattern`` beside ``base.PATTERN_MESSAGE``      a rule with that message: a person should not read an expression
 
@@ -77,6 +78,8 @@ def _convert(node: Schema, definitions: dict[str, Schema], defaults: bool, path:
                 made[keyword] = _without_null(value)
         elif keyword == "description":
             made[keyword] = " ".join(value.split())
+        elif keyword == "const":
+            made["enum"] = [value]
         elif keyword in KEYWORDS:
             made[keyword] = copy.deepcopy(value)
         elif keyword not in ("title", "$defs", PATTERN_MESSAGE):

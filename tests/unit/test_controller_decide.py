@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+from unit import builders
+from virtualserver.controller.decide import fallback_status, group_status, virtual_server_status
+from virtualserver.plan.verdicts import judge
+from virtualserver.plan.world import ObjectKey, World
+
+KEY = ObjectKey("default", "web")
+
+
+def conditions(status: Any) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in status["conditions"]}
+
+
+def world(**objects: Any) -> World:
+    return builders.store(**({"virtual_servers": [builders.virtual_server()]} | objects)).world()
+
+
+def test_an_accepted_virtual_server_has_both_conditions() -> None:
+    seen = world()
+    status = virtual_server_status(seen.virtual_servers[KEY], judge(seen)[KEY])
+    assert status["observedGeneration"] == 1
+    assert conditions(status) == {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "Resolved")}
+    assert all(one["observedGeneration"] == 1 for one in status["conditions"])
+
+
+def test_of_a_refused_one_nothing_is_said_about_references() -> None:
+    seen = world(groups=[])
+    status = virtual_server_status(seen.virtual_servers[KEY], judge(seen)[KEY])
+    assert conditions(status) == {"Accepted": ("False", "DirectorGroupNotFound")}
+
+
+def instead(seen: World, *unreachable: str, ready: str = "") -> Any:
+    return fallback_status(seen.virtual_servers[KEY], judge(seen)[KEY], frozenset(unreachable), ready)
+
+
+def test_an_active_director_speaks_for_itself() -> None:
+    assert instead(world(), "another") is None
+
+
+def test_without_a_director_the_controller_says_so() -> None:
+    status = instead(world(groups=[builders.director_group(active=None)], nodes=[]))
+    assert conditions(status) == {"Programmed": ("False", "NoDirector"), "Available": ("False", "NotProgrammed")}
+
+
+def test_a_refused_one_is_not_programmed() -> None:
+    status = instead(world(groups=[]))
+    assert conditions(status) == {"Programmed": ("False", "NotAccepted"), "Available": ("False", "NotProgrammed")}
+
+
+def test_the_report_of_a_silent_director_is_unknown() -> None:
+    status = instead(world(), "director-1", ready="2/3")
+    assert conditions(status) == {
+        "Programmed": ("Unknown", "DirectorUnreachable"),
+        "Available": ("Unknown", "DirectorUnreachable"),
+    }
+    assert status["readyRealServers"] == "?/3"
+    assert instead(world(), "director-1", ready="?/3") == status, "said again it is the same"
+    assert "readyRealServers" not in instead(world(), "director-1")
+
+
+def test_status_of_a_group() -> None:
+    seen = world()
+    status = group_status(seen.groups["default"], seen, "director-1")
+    assert (status["activeDirector"], status["directors"]) == ("director-1", ["director-1"])
+    assert conditions(status) == {"Accepted": ("True", "Accepted")}
+
+
+def test_status_of_a_group_without_nodes() -> None:
+    seen = world(nodes=[])
+    status = group_status(seen.groups["default"], seen, None)
+    assert "activeDirector" not in status
+    assert conditions(status) == {"Accepted": ("False", "NoDirector")}
+
+
+def test_status_of_a_group_that_cannot_be_read() -> None:
+    seen = world(groups=[builders.director_group(interface=7)])
+    assert conditions(group_status(seen.groups["default"], seen, None)) == {"Accepted": ("False", "InvalidSpec")}
