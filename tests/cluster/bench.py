@@ -28,7 +28,7 @@ from virtualserver.cluster.resources import (
 from virtualserver.plan.world import ObjectKey
 
 Json = dict[str, Any]
-AGENT, CONTROLLER = "virtualserver-agent", "virtualserver-controller"
+AGENT, CONTROLLER, NODE = "virtualserver-agent", "virtualserver-controller", "n1"
 
 
 class Bench:
@@ -57,8 +57,15 @@ class Bench:
         return Api(load)
 
     def kubeconfig(self, account: str) -> Path:
+        """Credentials of an account; an agent's are bound to the Node ``n1``, as those of a pod on it would be."""
         path = self._scratch / f"{account}.kubeconfig"
-        return path if path.exists() else self.server.account_kubeconfig(path, NAMESPACE, account)
+        if path.exists():
+            return path
+        if account != AGENT:
+            return self.server.account_kubeconfig(path, NAMESPACE, account)
+        if not any(one["metadata"]["name"] == NODE for one in self.server.request("GET", NODES.path())["items"]):
+            self.create(NODES, NODE)
+        return self.server.account_kubeconfig(path, NAMESPACE, account, node=NODE)
 
     def create(self, resource: Resource, name: str, **more: Any) -> Json:
         namespace = "default" if resource.namespaced else ""

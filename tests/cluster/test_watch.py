@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from cluster.bench import Bench, until
+from cluster.bench import CONTROLLER, Bench, until
+from virtualserver.cluster import client
 from virtualserver.cluster.client import Api
-from virtualserver.cluster.errors import Conflict, Gone, NotFound
+from virtualserver.cluster.errors import ApiError, Conflict, Gone, NotFound
 from virtualserver.cluster.resources import VIRTUAL_SERVERS, WATCHED, Resource
 from virtualserver.cluster.watch import Reflector
 from virtualserver.plan.store import Store
@@ -97,36 +98,61 @@ async def test_what_vanished_while_nobody_watched_is_found(bench: Bench) -> None
         assert seen.reflector.connected
 
 
-async def test_a_dead_line_is_noticed_and_replaced(bench: Bench) -> None:
-    """A network that swallows everything: no reset, no end. Bookmarks (every minute) tell it from a quiet watch."""
+async def test_a_dead_line_is_noticed_and_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that swallows everything: no reset, no end."""
+    monkeypatch.setattr("virtualserver.cluster.client.OPEN_TIMEOUT", 1.5)
+    assert client.INACTIVITY_TIMEOUT + client.OPEN_TIMEOUT < 70
     async with _Line(bench) as line, watched(bench.api(through=line.port), inactivity=2.0) as seen:
         line.swallow = True
         await asyncio.to_thread(bench.virtual_server, "a")
         heard = time.monotonic()
-        await until(lambda: not seen.reflector.connected, 4, "noticed")
+        await until(lambda: not seen.reflector.connected, 5, "noticed")
         assert seen.reflector.stale_since is not None
         assert seen.reflector.stale_since <= heard
         line.swallow = False
         await until(lambda: seen.names == {"a"}, 8, "caught up over a new line")
 
 
+async def test_a_quiet_watch_is_opened_anew_and_nobody_is_alarmed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark = bench.server.audit_mark()
+    async with watched(bench.api(), inactivity=1.5) as seen:
+        await asyncio.sleep(5)
+        assert seen.reflector.connected
+        assert seen.reflector.lists == 1
+        await asyncio.to_thread(bench.virtual_server, "a")
+        await until(lambda: seen.names == {"a"}, 1, "the new watch works")
+    watches = [
+        one
+        for one in bench.server.audit(mark)
+        if one["verb"] == "watch" and one["objectRef"]["resource"] == "virtualservers"
+    ]
+    assert 2 <= len(watches) <= 12
+    assert not [one for one in caplog.records if one.levelname in ("WARNING", "ERROR")]
+
+
 async def test_too_old_a_version_is_gone(bench: Bench) -> None:
     api = bench.api()
     bench.virtual_server("a")
-    with pytest.raises(Gone):
+
+    async def watch() -> None:
         async with api.watch(VIRTUAL_SERVERS, "1", 10) as events:
             async for _ in events:
                 pass
+
+    with pytest.raises(Gone):
+        await watch()
     await api.close()
 
 
 async def test_answers_become_errors_of_their_own(bench: Bench) -> None:
-    api = bench.api("virtualserver-controller")
+    api = bench.api(CONTROLLER)
     missing = Resource("virtualserver.dev", "v1alpha1", "nothings", "Nothing", True)
-    admin = bench.api()
+    with pytest.raises(ApiError, match=r"403: .*cannot list"):
+        await api.list(missing)
     with pytest.raises(NotFound):
-        await admin.list(missing)
-    await admin.close()
+        await api.apply_status(VIRTUAL_SERVERS, ObjectKey("default", "nobody"), _body("nobody"), "x")
     event = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -143,8 +169,13 @@ async def test_answers_become_errors_of_their_own(bench: Bench) -> None:
     await api.create(events, "default", event)
     with pytest.raises(Conflict):
         await api.create(events, "default", event)
-    await api.patch(events, ObjectKey("default", "twice"), {"note": "changed"})
+    await api.patch(events, ObjectKey("default", "twice"), {"series": {"count": 2, "lastObservedTime": event["eventTime"]}})
     await api.close()
+
+
+def _body(name: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": VIRTUAL_SERVERS.api_version, "kind": VIRTUAL_SERVERS.kind, "metadata": metadata}
 
 
 class _Line:

@@ -2,9 +2,9 @@
 
 ::
 
-    list ──replace──> watch ──put/drop──> watch ended        -> watch on from the last version
-      ^                 │                 connection broken  -> wait for the gate, watch on
-      └── 410, refused ─┘                 410                -> list at once
+    list ──replace──> watch ──put/drop──> watch ended, silent -> watch on from the last version
+      ^                 │                 connection broken   -> wait for the gate, watch on
+      └── 410, refused ─┘                 410                 -> list at once
 
 A full list replaces everything: that is what finds objects that vanished while nobody watched.
 """
