@@ -55,8 +55,8 @@ def _figures(found: dict[str, Any], servers: int, rounds: int, kernel: str, limi
         f"median of {rounds} rounds, seconds each: {spread}; planning included {rate['ours_with_diff']:,.0f}/s; {limit}"
     )
     resync = (
-        f"of it {warm['read_cpu']:.3f} s read, the rest compare; first read {cold['cpu']:.3f} s, then entries whose bytes"
-        f" are unchanged are not decoded again; limited by the kernel's dump, one exchange for each virtual service"
+        f"of it {warm['read_cpu']:.3f} s read, the rest compare; first read {cold['cpu']:.3f} s, then entries whose"
+        f" bytes are unchanged are not decoded again; limited by the kernel's dump, one exchange for each virtual service"
     )
     writes = max(one["writes"] for one in found["resync"])
     return [

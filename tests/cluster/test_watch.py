@@ -169,7 +169,9 @@ async def test_answers_become_errors_of_their_own(bench: Bench) -> None:
     await api.create(events, "default", event)
     with pytest.raises(Conflict):
         await api.create(events, "default", event)
-    await api.patch(events, ObjectKey("default", "twice"), {"series": {"count": 2, "lastObservedTime": event["eventTime"]}})
+    await api.patch(
+        events, ObjectKey("default", "twice"), {"series": {"count": 2, "lastObservedTime": event["eventTime"]}}
+    )
     await api.close()
 
 
