@@ -56,7 +56,7 @@ def _figures(found: dict[str, Any], servers: int, rounds: int, kernel: str, limi
     )
     resync = (
         f"of it {warm['read_cpu']:.3f} s read, the rest compare; first read {cold['cpu']:.3f} s, then entries whose"
-        f" bytes are unchanged are not decoded again; limited by the kernel's dump, one exchange for each virtual service"
+        f" bytes are unchanged are not decoded again; limited by the kernel's dump, one exchange a service"
     )
     writes = max(one["writes"] for one in found["resync"])
     return [
