@@ -67,7 +67,7 @@ def _settled(lab: Lab, director: str, services: int) -> None:
 
 
 def _changes(lab: Lab, director: str, changes: int, present: int) -> list[Figure]:
-    say(f"bench: {changes} changes with {present} virtual servers present")
+    say(f"bench: {changes} changes with {present} present")
     arguments = [str(lab.api.kubeconfig), str(lab.api.authority), "probe", VIP, str(changes)]
     env = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
     out = lab.host(director).run([sys.executable, "-m", "bench.applying", *arguments], timeout=550, env=env).out
@@ -78,7 +78,7 @@ def _changes(lab: Lab, director: str, changes: int, present: int) -> list[Figure
     )
     note = (
         f"of it {answered * 1000:.0f} ms (p50) until the API server had answered; resolution: the longest time between"
-        f" two looks at the kernel, {gaps}; one emulated-by-UML processor is shared by client, both agents and hosts"
+        f" two looks at the kernel, {gaps}; the guest has one processor for all"
     )
     what = (
         f"change applied to change in kernel, {present} virtual server{'s' * (present > 1)} present, {changes} changes"

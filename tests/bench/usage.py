@@ -35,7 +35,12 @@ def resident(lab: Lab, director: str, servers: int) -> Figure:
     assert process is not None, f"the agent of {director} does not run"
     shown = lab.guest.run(["grep", "VmRSS", f"/proc/{process.pid}/status"]).out
     note = f"the active director's VmRSS in the guest, while in use; {LIBRARIES}"
-    return Figure(f"agent memory, {servers} virtual servers (guest)", int(shown.split()[1]) / 1024, "MB", note)
+    return Figure(
+        f"agent memory, {servers} virtual server{'s' * (servers > 1)} (User-Mode Linux)",
+        int(shown.split()[1]) / 1024,
+        "MB",
+        note,
+    )
 
 
 def _native() -> tuple[float, float]:
