@@ -152,6 +152,24 @@ def test_an_outage_keeps_what_is_known_and_is_over_two_seconds_after_it_ends() -
     run(main())
 
 
+def test_the_end_of_an_outage_starts_the_pauses_anew() -> None:
+    """An API server that is just up may refuse for a moment, until it knows everybody's rights."""
+    refused, away = ApiError(403, "forbidden"), Unreachable(0, "connection refused")
+    case = Case([*[refused] * 8, away, refused, refused, ("5", [])], [[None]], away=True)
+
+    async def main() -> None:
+        made = Reflector(cast(Api, case.api), VIRTUAL_SERVERS, case.sink)
+        task = asyncio.create_task(made.run())
+        await asyncio.sleep(600)
+        assert len(case.api.asked) == 9
+        case.api.away = False
+        await asyncio.sleep(2)
+        assert made.synced.is_set()
+        task.cancel()
+
+    run(main())
+
+
 def test_a_gateway_error_lists_again() -> None:
     case = Case([("5", [])], [Unreachable(503, "no server behind me"), [None]])
     case.run(10)

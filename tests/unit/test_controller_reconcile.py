@@ -108,6 +108,14 @@ def test_refusal_and_recovery_are_told_once_each() -> None:
     assert it.round() == [("web", "Accepted")]
 
 
+def test_of_a_refused_one_nothing_is_told_about_references() -> None:
+    missing = builders.virtual_server(realServers=[{"service": {"name": "shop"}}])
+    it = Case(builders.store(virtual_servers=[missing]))
+    assert it.round() == [("web", "Accepted"), ("web", "!ServiceNotFound")]
+    it.store.replace("DirectorGroup", [])
+    assert it.round() == [("web", "!DirectorGroupNotFound")]
+
+
 def test_a_restart_does_not_tell_again_what_the_status_says() -> None:
     first = Case(builders.store(virtual_servers=[builders.virtual_server()], groups=[]))
     assert first.round() == [("web", "!DirectorGroupNotFound")]

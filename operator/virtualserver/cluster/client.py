@@ -1,27 +1,22 @@
-"""A client for raw objects: credentials and TLS are the library's, objects stay dicts, every call has a deadline."""
+"""A client for raw objects: requests are the library's, objects stay dicts, every call has a deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from virtualserver import __version__
+from virtualserver.cluster.credentials import Clients, load_configuration
 from virtualserver.cluster.errors import ApiError, CredentialsError, Unreachable, error_for
 from virtualserver.cluster.pacing import Gate
 from virtualserver.cluster.resources import Resource
 from virtualserver.plan.world import Json, ObjectKey
-
-log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 3.0
 REQUEST_TIMEOUT = 10.0
@@ -45,25 +40,6 @@ _BROKEN = (aiohttp.ClientError, OSError, TimeoutError, CredentialsError)
 Query = list[tuple[str, str]]
 
 
-async def load_configuration() -> Configuration:
-    """Return host and credentials from the file named by KUBECONFIG, else those of the pod.
-
-    Raises CredentialsError when there are none.
-    """
-    configuration = Configuration()
-    path = os.environ.get("KUBECONFIG")
-    try:
-        if path:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                path, client_configuration=configuration, persist_config=False
-            )
-        else:
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except Exception as error:  # the library raises whatever a malformed file makes it stumble over
-        raise CredentialsError(f"no credentials from {path or 'the pod (KUBECONFIG is not set)'}: {error}") from error
-    return configuration
-
-
 _DEFAULT_LIMITS = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
 
 
@@ -78,26 +54,20 @@ class _Request:
 
 
 class Api:
-    """The API server. Credentials are read again after a 401 or a refused certificate.
-
-    The library re-reads the pod's token once a minute by the wall clock; the tokenFile of a KUBECONFIG and
-    certificates it never reads again. Starting afresh after a 401 covers all of them.
-    """
+    """The API server. Every call raises ApiError or one of its kinds, and nothing else."""
 
     def __init__(self, load: Callable[[], Awaitable[Configuration]] = load_configuration) -> None:
-        self._load = load
-        self._client: ApiClient | None = None
-        self._loading = asyncio.Lock()
+        self._clients = Clients(load)
         self.gate = Gate(self._ready)
 
     async def open(self) -> None:
         """Load the credentials now; raises CredentialsError, for a clear word at start-up."""
-        await self._opened()
+        await self._clients.current()
 
     async def close(self) -> None:
         """Close all connections."""
         await self.gate.close()
-        await self._forget(self._client)
+        await self._clients.close()
 
     async def list(self, resource: Resource) -> tuple[list[dict[str, Any]], str]:
         """Return all objects and the resource version at which all of them were so."""
@@ -178,12 +148,13 @@ class Api:
 
     async def _send(self, request: _Request) -> aiohttp.ClientResponse:
         """Send once, or twice when the credentials were refused and can be read again; raises on 4xx and 5xx."""
-        client = await self._opened()
+        client = await self._clients.current()
         response = await self._send_with(client, request)
         if response.status == 401:
-            response.close()
-            await self._forget(client)
-            response = await self._send_with(await self._opened(), request)
+            renewed = await self._clients.after_refusal(client)
+            if renewed is not client:
+                response.close()
+                response = await self._send_with(renewed, request)
         if response.status >= 400:
             try:
                 raise error_for(response.status, _message(await response.read()))
@@ -204,28 +175,10 @@ class Api:
         try:
             answer = await client.call_api(*made, _request_timeout=request.limits)
         except aiohttp.ClientConnectorCertificateError:
-            await self._forget(client)
+            await self._clients.after_refusal(client)
             raise
         response: aiohttp.ClientResponse = answer.response
         return response
-
-    async def _opened(self) -> ApiClient:
-        async with self._loading:
-            if self._client is None:
-                configuration = await self._load()
-                try:
-                    self._client = ApiClient(configuration)
-                except (OSError, ValueError) as error:
-                    raise CredentialsError(f"certificates cannot be used: {error}") from error
-                self._client.user_agent = f"virtualserver/{__version__}"
-            return self._client
-
-    async def _forget(self, client: ApiClient | None) -> None:
-        """Drop a client and its connections; the next request loads the credentials anew."""
-        if client is self._client:
-            self._client = None
-        if client is not None:
-            await client.close()  # type: ignore[no-untyped-call]
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:

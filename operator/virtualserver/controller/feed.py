@@ -44,7 +44,7 @@ class Feed:
         if event == "DELETED":
             self._drop(kind, key, version_of(obj))
             return
-        if event is None and key in self._versions[kind]:
+        if event is None:
             self._gap.set()
         self._put(kind, key, obj)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import kopf
 
-from virtualserver.cluster.client import load_configuration
+from virtualserver.cluster.credentials import load_configuration
 from virtualserver.cluster.resources import WATCHED, Resource
 from virtualserver.plan.world import Json
 
@@ -39,6 +39,7 @@ def settings() -> kopf.OperatorSettings:
     made.posting.enabled = False
     made.peering.standalone = True
     made.scanning.disabled = True
+    made.execution.default_backoff = 5.0  # of a login that failed
     made.process.ultimate_exiting_timeout = None  # else kopf kills our process ten minutes after it failed
     made.watching.server_timeout = 290
     made.watching.connect_timeout = 3.0

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 COALESCE = 0.02
 """Seconds in which more changes join the one that woke the loop."""
 
+SHARE, LONGEST = 2.0, 0.5
+"""After a round the loop rests this many times as long as it took, but never longer than the second (seconds)."""
+
 BEAT = 5.0
 """Seconds after which the loop gives a sign of life though nothing has changed."""
 
@@ -51,7 +54,7 @@ class Reconciler:
         await ready.wait()
         backoff, clock = Backoff(), asyncio.get_running_loop().time
         while True:
-            self.last_beat = clock()
+            self.last_beat = began = clock()
             dirty.clear()
             try:
                 self.once()
@@ -60,6 +63,7 @@ class Reconciler:
                 log.exception("round failed")
                 await asyncio.sleep(backoff.next())
                 continue
+            await asyncio.sleep(min(LONGEST, SHARE * (clock() - began)))
             while not dirty.is_set():
                 self.last_beat = clock()
                 await asyncio.wait([waiting := asyncio.ensure_future(dirty.wait())], timeout=BEAT)
