@@ -16,7 +16,8 @@ from kubernetes.aio.client import Configuration
 
 from lab.apiserver import ApiServer
 from lab.chart import NAMESPACE
-from virtualserver.cluster.client import Api, load_configuration
+from virtualserver.cluster.client import Api
+from virtualserver.cluster.credentials import load_configuration
 from virtualserver.cluster.resources import (
     DIRECTOR_GROUPS,
     ENDPOINT_SLICES,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.aio.config import incluster_config
 
 from cluster.bench import CONTROLLER, Bench, until
 from virtualserver.cluster import client
@@ -143,6 +146,36 @@ async def test_too_old_a_version_is_gone(bench: Bench) -> None:
 
     with pytest.raises(Gone):
         await watch()
+    await api.close()
+
+
+async def test_credentials_that_changed_are_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = bench.kubeconfig(CONTROLLER)
+    bad = good.with_name("rotating")
+    token = json.loads(good.read_text())["users"][0]["user"]["token"]
+    bad.write_text(good.read_text().replace(token, "outdated"))
+    monkeypatch.setenv("KUBECONFIG", str(bad))
+    api = client.Api()
+    with pytest.raises(ApiError, match="401"):
+        await api.list(VIRTUAL_SERVERS)
+    bad.write_text(good.read_text())
+    await asyncio.gather(*(api.list(VIRTUAL_SERVERS) for _ in range(5)))
+    await api.close()
+
+
+async def test_the_token_of_a_pod_is_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    token = json.loads(bench.kubeconfig(CONTROLLER).read_text())["users"][0]["user"]["token"]
+    (tmp_path / "token").write_text("outdated")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(bench.server.authority))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", bench.server.url.rpartition(":")[2])
+    api = client.Api()
+    with pytest.raises(ApiError, match="401"):
+        await api.list(VIRTUAL_SERVERS)
+    (tmp_path / "token").write_text(token)
+    await api.list(VIRTUAL_SERVERS)
     await api.close()
 
 

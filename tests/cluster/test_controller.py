@@ -1,0 +1,264 @@
+"""The whole controller against a real API server, with exactly the rights that the chart grants it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from cluster.bench import CONTROLLER, Bench, conditions, until
+from virtualserver.cluster.errors import CredentialsError
+from virtualserver.cluster.resources import DIRECTOR_GROUPS, NODES, SERVICES, VIRTUAL_SERVERS
+from virtualserver.controller.main import run
+from virtualserver.controller.settings import Settings
+
+VISIBLE = 1.0
+"""Seconds within which a condition must show."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def controller(bench: Bench, agent_port: int = 1, health_port: int = 0) -> AsyncIterator[None]:
+    """A controller that has made its first round."""
+    stop = asyncio.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(await asyncio.to_thread(bench.kubeconfig, CONTROLLER)))
+        task = asyncio.create_task(run(Settings("127.0.0.1", health_port, agent_port), stop))
+        try:
+            await asyncio.sleep(1.5)
+            yield
+            assert not task.done()
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 20)
+
+
+def seen(bench: Bench, name: str) -> dict[str, tuple[str, str]]:
+    return conditions(bench.get(VIRTUAL_SERVERS, name))
+
+
+async def shows(bench: Bench, name: str, kind: str, state: str, reason: str, within: float = VISIBLE) -> float:
+    wanted = state, reason
+    return await until(lambda: seen(bench, name).get(kind) == wanted, within, f"{name}: {kind} is {state}, {reason}")
+
+
+async def quiet(bench: Bench, seconds: float = 2.0) -> list[tuple[str, str, str, int]]:
+    """What the controller writes while nothing changes."""
+    mark = bench.server.audit_mark()
+    await asyncio.sleep(seconds)
+    return bench.written(mark, CONTROLLER)
+
+
+async def test_a_virtual_server_is_judged_within_a_second(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    async with controller(bench):
+        await asyncio.to_thread(bench.virtual_server, "web")
+        await shows(bench, "web", "Accepted", "True", "Accepted")
+        await shows(bench, "web", "ResolvedRefs", "True", "Resolved")
+        obj = bench.get(VIRTUAL_SERVERS, "web")
+        assert obj["status"]["observedGeneration"] == 1
+        assert all(one["observedGeneration"] == 1 and one["lastTransitionTime"] for one in obj["status"]["conditions"])
+        assert "annotations" not in obj["metadata"]
+        assert "finalizers" not in obj["metadata"]
+        group = bench.get(DIRECTOR_GROUPS, "default")["status"]
+        assert (group["activeDirector"], group["directors"]) == ("director-1", ["director-1"])
+        assert await quiet(bench) == []
+
+
+async def test_a_missing_service_shows_and_so_does_its_coming(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    async with controller(bench):
+        await asyncio.to_thread(bench.virtual_server, "web", "198.18.0.100", {"service": {"name": "shop"}})
+        await shows(bench, "web", "ResolvedRefs", "False", "ServiceNotFound")
+        await asyncio.to_thread(bench.create, SERVICES, "shop", spec={"ports": [{"port": 80}], "clusterIP": "None"})
+        await shows(bench, "web", "ResolvedRefs", "True", "Resolved")
+        await until(lambda: len(bench.events("web")) >= 3, 2, "events")
+        assert {("Warning", "ServiceNotFound"), ("Normal", "Resolved")} <= set(bench.events("web"))
+
+
+async def test_of_two_with_one_address_the_younger_waits(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    async with controller(bench):
+        await asyncio.to_thread(bench.virtual_server, "older")
+        await shows(bench, "older", "Accepted", "True", "Accepted")
+        await asyncio.sleep(1.1)
+        await asyncio.to_thread(bench.virtual_server, "younger")
+        await shows(bench, "younger", "Accepted", "False", "AddressInUse")
+        assert seen(bench, "younger")["Programmed"] == ("False", "NotAccepted")
+        await asyncio.to_thread(bench.delete, VIRTUAL_SERVERS, "older")
+        await shows(bench, "younger", "Accepted", "True", "Accepted", VISIBLE + 1)
+
+
+async def test_without_group_or_node_the_status_says_so(bench: Bench) -> None:
+    async with controller(bench):
+        await asyncio.to_thread(bench.virtual_server, "web")
+        await shows(bench, "web", "Accepted", "False", "DirectorGroupNotFound")
+        await asyncio.to_thread(bench.group)
+        await shows(bench, "web", "Programmed", "False", "NoDirector", VISIBLE + 1)
+        await until(
+            lambda: conditions(bench.get(DIRECTOR_GROUPS, "default")).get("Accepted") == ("False", "NoDirector"),
+            VISIBLE,
+            "the group says it too",
+        )
+        await asyncio.to_thread(bench.node, "director-1")
+        await until(
+            lambda: bench.get(DIRECTOR_GROUPS, "default")["status"].get("activeDirector") == "director-1",
+            VISIBLE + 1,
+            "a director is chosen",
+        )
+        await until(lambda: ("Normal", "DirectorChosen") in bench.events("default"), 2, "and that is an event")
+
+
+async def test_the_active_director_stays_until_it_is_none(bench: Bench) -> None:
+    bench.node("director-2")
+    bench.group()
+
+    def active() -> object:
+        return bench.get(DIRECTOR_GROUPS, "default").get("status", {}).get("activeDirector")
+
+    async with controller(bench):
+        await until(lambda: active() == "director-2", VISIBLE, "chosen")
+        await asyncio.to_thread(bench.node, "director-1")
+        await asyncio.sleep(1.5)
+        assert active() == "director-2"
+    async with controller(bench):
+        assert active() == "director-2"
+        labels = {"metadata": {"labels": {"d": None}}}
+        await asyncio.to_thread(bench.server.request, "PATCH", "/api/v1/nodes/director-2", labels)
+        await until(lambda: active() == "director-1", VISIBLE, "the other takes over")
+
+
+async def test_a_restart_writes_nothing_and_tells_nothing(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    bench.virtual_server("good", "198.18.0.101")
+    bench.virtual_server("bad", "198.18.0.102", {"service": {"name": "nobody"}})
+    async with controller(bench):
+        await shows(bench, "bad", "ResolvedRefs", "False", "ServiceNotFound")
+        await asyncio.sleep(1.5)
+    told = bench.events("bad"), bench.events("good")
+    mark = bench.server.audit_mark()
+    async with controller(bench):
+        await asyncio.sleep(2)
+    assert bench.written(mark, CONTROLLER) == []
+    assert (bench.events("bad"), bench.events("good")) == told
+
+
+async def test_an_agent_that_does_not_answer_makes_its_report_unknown(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    bench.virtual_server("web")
+    port = free_port()
+    async with controller(bench, agent_port=port):
+        took = await shows(bench, "web", "Available", "Unknown", "DirectorUnreachable", 10)
+        assert took > 2, "not at the first answer missed"
+        app = web.Application()
+        app.router.add_get("/healthz", _fine)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await asyncio.sleep(4)
+        assert seen(bench, "web")["Available"] == ("Unknown", "DirectorUnreachable"), "until the agent itself speaks"
+        _agent_speaks(bench)
+        await asyncio.sleep(2)
+        assert seen(bench, "web")["Available"] == ("True", "RealServersUp")
+        managers = {one["manager"] for one in bench.get(VIRTUAL_SERVERS, "web")["metadata"]["managedFields"]}
+        assert "virtualserver-controller-fallback" not in managers
+        await runner.cleanup()
+
+
+async def _fine(_: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+def _agent_speaks(bench: Bench) -> None:
+    words = [
+        {"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for kind, reason in (("Programmed", "Programmed"), ("Available", "RealServersUp"))
+    ]
+    body = {
+        "apiVersion": VIRTUAL_SERVERS.api_version,
+        "kind": VIRTUAL_SERVERS.kind,
+        "metadata": {"name": "web", "namespace": "default"},
+        "status": {"conditions": words},
+    }
+    command = [
+        "apply",
+        "--server-side",
+        "--subresource=status",
+        "--force-conflicts",
+        "--field-manager=agent",
+        "-f",
+        "-",
+    ]
+    bench.server.kubectl(*command, input=json.dumps(body))
+
+
+async def test_what_vanished_during_an_outage_is_found(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    bench.virtual_server("older")
+    await asyncio.sleep(1.1)
+    bench.virtual_server("younger")
+    async with controller(bench):
+        await shows(bench, "younger", "Accepted", "False", "AddressInUse")
+        await asyncio.to_thread(bench.server.stop)
+        await asyncio.sleep(2)
+        await asyncio.to_thread(bench.vanish, "older")
+        await asyncio.to_thread(bench.server.start)
+        await shows(bench, "younger", "Accepted", "True", "Accepted", 6)
+
+
+async def test_an_outage_ends_in_a_working_controller(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    async with controller(bench):
+        await asyncio.to_thread(bench.server.stop)
+        await asyncio.sleep(8)
+        await asyncio.to_thread(bench.server.start)
+        await asyncio.to_thread(bench.virtual_server, "web")
+        await shows(bench, "web", "Accepted", "True", "Accepted", 4)
+        assert ("create", "nodes", "", 403) not in await quiet(bench)
+
+
+async def test_health_is_served(bench: Bench) -> None:
+    port = free_port()
+    async with (
+        controller(bench, health_port=port),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/healthz") as answer,
+    ):
+        assert (answer.status, await answer.text()) == (200, "ok")
+
+
+async def test_without_credentials_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(CredentialsError, match="none"):
+        await run(Settings("127.0.0.1", 0, 1), asyncio.Event())
+
+
+async def test_nodes_may_go_while_it_runs(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    bench.virtual_server("web")
+    async with controller(bench):
+        await shows(bench, "web", "Accepted", "True", "Accepted")
+        await asyncio.to_thread(bench.delete, NODES, "director-1")
+        await shows(bench, "web", "Programmed", "False", "NoDirector", VISIBLE + 1)
+        await until(lambda: ("Warning", "NoDirector") in bench.events("default"), 2, "an event says it")
