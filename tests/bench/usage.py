@@ -9,7 +9,7 @@ from lab.lab import Lab
 
 IMPORT = "import time; t = time.perf_counter(); import virtualserver.agent.main; print(time.perf_counter() - t)"
 RESIDENT = IMPORT + "; print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmRSS')][0])"
-LIBRARIES = "pyroute2, the API client with aiohttp, and pydantic, nearly all of it; our own modules are little"
+LIBRARIES = "the API client with aiohttp, and pydantic, nearly all of it; our own modules are little"
 
 
 def native() -> list[Figure]:

@@ -15,7 +15,7 @@ from virtualserver.agent.record import Record
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.fake import FakeKernel
-from virtualserver.model.operations import Operation
+from virtualserver.model.operations import AddAddress, Operation
 from virtualserver.model.types import DestinationContent, DestinationKey, LinkAddress, State
 from virtualserver.plan import desired, settings
 from virtualserver.plan.desired import Circumstances, Plan
@@ -226,3 +226,16 @@ def test_a_missing_link_is_named(tmp_path: Path) -> None:
     assert done.problems[WEB].reason is Reason.LINK_NOT_FOUND
     assert "eth0" in done.problems[WEB].message
     assert not node.kernel.services
+
+
+def test_a_gateway_that_cannot_be_set_is_said_of_those_who_need_it(tmp_path: Path) -> None:
+    def fail(_number: int, operation: Operation) -> int:
+        return errno.ENOMEM if isinstance(operation, AddAddress) and operation.address.link == "eth1" else 0
+
+    node = Node(tmp_path, fail)
+    done = node.round()
+    assert done.problems[WEB].reason is Reason.KERNEL_REFUSED
+    assert "198.18.1.1" in done.problems[WEB].message
+    for _ in range(3):
+        node.round()
+    assert node.announced == set(), "real servers have no way back: nothing is announced"

@@ -138,3 +138,31 @@ def test_a_reference_that_leads_nowhere_is_named_and_the_rest_goes_on(
     for word in words:
         assert word in verdict.resolved.message
     assert [str(one.key) for port in verdict.candidates.values() for one in port] == ["198.18.1.21:80"]
+
+
+BAD_GROUP = director_group("bad", gateway={"interface": "eth1", "addresses": ["nonsense"]})
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        {"groups": [director_group(), BAD_GROUP]},
+        {"groups": [director_group(), director_group("bad", realServerNetworks=["nonsense"])]},
+        {"nodes": [node(), node("other", pods="nonsense")]},
+        {"service_cidrs": [{"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["nonsense"]}}]},
+        {"services": [{"metadata": {"name": "odd", "namespace": "default"}, "spec": {"ports": [{}]}}]},
+    ],
+    ids=["gateway", "networks", "pod range", "service range", "service port"],
+)
+def test_one_object_that_cannot_be_read_stops_nobody_else(objects: dict[str, list[dict[str, object]]]) -> None:
+    bad = virtual_server("bad", directorGroup="bad", addresses=["198.18.0.101"], created="2025-01-01T00:00:00Z")
+    verdicts = judge(store(virtual_servers=[virtual_server(), bad], **objects).world())
+    assert verdicts[WEB].accepted.ok
+
+
+def test_a_group_that_cannot_be_read_is_named_with_the_value() -> None:
+    server = virtual_server(directorGroup="bad")
+    accepted = verdict_of(virtual_servers=[server], groups=[BAD_GROUP]).accepted
+    assert accepted.reason == Reason.DIRECTOR_GROUP_NOT_FOUND
+    assert "gateway.addresses" in accepted.message
+    assert "nonsense" in accepted.message

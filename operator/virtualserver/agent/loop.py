@@ -199,7 +199,8 @@ class Loop:
         before, after = self._seen, Seen(self._node, done.plan, done.actual, done.problems)
         if before is not None and done.applied and self._settled_plan == done.plan:
             self._report_drift(done)
-        self._settled_plan = done.plan
+        # Writes of a round after a refused one are another try of ours, not another program's doing.
+        self._settled_plan = None if done.problems else done.plan
         if after == before and self._reported_version == self._judged_version:
             return
         self._seen, self._reported_version = after, self._judged_version

@@ -17,7 +17,7 @@ from virtualserver.kernel.port import Kernel
 from virtualserver.model.operations import Operation, Outcome, ReplaceRules
 from virtualserver.model.types import Owned, ServiceKey, State
 from virtualserver.plan.desired import Circumstances, Plan
-from virtualserver.plan.diff import Conflicts, blamed, conflicts, diff
+from virtualserver.plan.diff import Conflicts, blamed, conflicts, diff, served_by
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.settings import EXPIRE
 from virtualserver.plan.world import ObjectKey
@@ -170,10 +170,9 @@ def _blame(plan: Plan, found: Conflicts) -> dict[ObjectKey, Finding]:
         text = f"another program made the virtual service {service} on this node; remove it there first"
         note([service], Reason.FOREIGN_SERVICE, text)
     for address in found.addresses:
-        keys = [key for key in plan.owners if key.address == address.address]
-        note(keys or list(plan.owners), Reason.FOREIGN_ADDRESS, f"{address.address} is on this node and not ours")
+        text = f"{address.address} is on this node and not ours"
+        note(served_by(address, plan.owners), Reason.FOREIGN_ADDRESS, text)
     for address in found.links:
-        keys = [key for key in plan.owners if key.address == address.address]
         text = f"link {address.link!r} (for {address.address}) does not exist on this node"
-        note(keys or list(plan.owners), Reason.LINK_NOT_FOUND, text)
+        note(served_by(address, plan.owners), Reason.LINK_NOT_FOUND, text)
     return problems

@@ -10,7 +10,7 @@ changed or removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from virtualserver.model.operations import (
@@ -27,7 +27,6 @@ from virtualserver.model.operations import (
     WriteSysctl,
 )
 from virtualserver.model.types import (
-    IPAddress,
     LinkAddress,
     Owned,
     Rules,
@@ -169,9 +168,11 @@ def blamed(operation: Operation, owners: Mapping[ServiceKey, object]) -> frozens
     if service is not None:
         return frozenset({service}) & owners.keys()
     if isinstance(operation, AddAddress | RemoveAddress):
-        return frozenset(key for key in owners if key.address == _host(operation))
+        return frozenset(served_by(operation.address, owners))
     return frozenset(owners)
 
 
-def _host(operation: AddAddress | RemoveAddress) -> IPAddress:
-    return operation.address.address
+def served_by(address: LinkAddress, owners: Iterable[ServiceKey]) -> list[ServiceKey]:
+    """Return the virtual services that need an address: those on it; all of them when it is a gateway's."""
+    keys = list(owners)
+    return [key for key in keys if key.address == address.address] or keys

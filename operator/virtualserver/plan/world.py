@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -160,10 +161,24 @@ def director_group(obj: Json) -> DirectorGroup:
         spec = DirectorGroupSpec.model_validate(obj.get("spec", {}))
     except ValidationError as error:
         problem = _first_problem(error)
+    if spec is not None:
+        problem = _unreadable_text(spec)
+        spec = None if problem else spec
     active = (obj.get("status") or {}).get("activeDirector")
     return DirectorGroup(
         metadata["name"], metadata.get("uid", ""), metadata.get("generation", 0), spec, active, problem
     )
+
+
+def _unreadable_text(spec: DirectorGroupSpec) -> str:
+    """Return what is wrong with addresses and networks that an older definition let through, or ""."""
+    for text in spec.gateway.addresses if spec.gateway else ():
+        if _address(text) is None:
+            return f"spec.gateway.addresses: {text!r} is not an IP address"
+    for text in spec.real_server_networks:
+        if not _networks([text]):
+            return f"spec.realServerNetworks: {text!r} is not a network"
+    return ""
 
 
 def _address(text: str) -> IPAddress | None:
@@ -171,6 +186,15 @@ def _address(text: str) -> IPAddress | None:
         return ip_address(text)
     except ValueError:
         return None
+
+
+def _networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
+    """Return the networks among ``texts``; what is none is left out, so that it stops nothing else."""
+    made = []
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            made.append(ip_network(text, strict=False))
+    return tuple(made)
 
 
 def node(obj: Json) -> Node:
@@ -182,7 +206,7 @@ def node(obj: Json) -> Node:
         obj["metadata"]["name"],
         obj["metadata"].get("labels") or {},
         frozenset(address for address in listed if address is not None),
-        tuple(ip_network(text, strict=False) for text in networks),
+        _networks(networks),
     )
 
 
@@ -191,6 +215,7 @@ def service(obj: Json) -> KubernetesService:
     ports = tuple(
         ServicePort(port.get("name", ""), port.get("protocol", "TCP"), port["port"])
         for port in (obj.get("spec") or {}).get("ports") or []
+        if port.get("port")
     )
     return KubernetesService(key_of(obj), ports)
 
@@ -219,4 +244,4 @@ def endpoint_slice(obj: Json) -> EndpointSlice:
 
 def service_networks(obj: Json) -> tuple[IPNetwork, ...]:
     """Read a ServiceCIDR of networking.k8s.io/v1."""
-    return tuple(ip_network(text, strict=False) for text in (obj.get("spec") or {}).get("cidrs") or [])
+    return _networks((obj.get("spec") or {}).get("cidrs") or [])

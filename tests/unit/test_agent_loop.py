@@ -1,0 +1,69 @@
+"""What the agent's loop tells about its rounds."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+from unit.builders import WEB, store, virtual_server
+from virtualserver.agent.loop import Loop
+from virtualserver.agent.programmer import Programmer
+from virtualserver.agent.record import Record
+from virtualserver.api.reasons import Reason
+from virtualserver.kernel.fake import FakeKernel
+from virtualserver.model.operations import AddDestination, Operation
+from virtualserver.plan.status import Json
+from virtualserver.plan.transitions import Transition
+from virtualserver.plan.world import ObjectKey, VirtualServer, World
+
+SERVER = virtual_server(monitors=[])
+
+
+class Source:
+    version, complete = 1, True
+
+    def world(self) -> World:
+        return store(virtual_servers=[SERVER]).world()
+
+
+class Reporter:
+    def __init__(self) -> None:
+        self.events: list[Transition] = []
+        self.statuses: dict[ObjectKey, Json | None] = {}
+
+    def status(self, key: ObjectKey, status: Json | None) -> None:
+        self.statuses[key] = status
+
+    def event(self, _server: VirtualServer, transition: Transition) -> None:
+        self.events.append(transition)
+
+    def reasons(self) -> list[Reason]:
+        return [event.reason for event in self.events]
+
+
+def loop(folder: Path, kernel: FakeKernel) -> tuple[Loop, Reporter]:
+    reporter = Reporter()
+    programmer = Programmer(kernel, Record(folder / "record.json"), lambda: 0.0)
+    return Loop("director-1", Source(), programmer, reporter, lambda _: None, lambda: 0.0), reporter
+
+
+async def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:
+    kernel = FakeKernel()
+    made, reporter = loop(tmp_path, kernel)
+    await made.once()
+    kernel.flush()
+    await made.once()
+    assert Reason.DRIFT_REPAIRED in reporter.reasons()
+
+
+async def test_a_write_that_the_kernel_refuses_again_is_not_another_programs_doing(tmp_path: Path) -> None:
+    def fail(_number: int, operation: Operation) -> int:
+        return errno.ENOMEM if isinstance(operation, AddDestination) else 0
+
+    made, reporter = loop(tmp_path, FakeKernel(fail=fail))
+    for _ in range(2):
+        await made.once()
+    assert Reason.DRIFT_REPAIRED not in reporter.reasons()
+    status: Any = reporter.statuses[WEB]
+    assert status["conditions"][0]["reason"] == Reason.KERNEL_REFUSED
