@@ -101,15 +101,15 @@ def _dump(owned: Owned) -> dict[str, Any]:
 def _load(path: Path) -> Owned:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+        services = [line.split() for line in value["services"]]
+        addresses = [line.split() for line in value["addresses"]]
+        return Owned(
+            frozenset(ServiceKey(Protocol(protocol), ip_address(host), int(port)) for protocol, host, port in services),
+            frozenset(LinkAddress(link, ip_address(host), int(prefix)) for link, host, prefix in addresses),
+            dict(value["sysctls"]),
+            bool(value["rules"]),
+        )
     except FileNotFoundError:
         return Owned()
-    except (OSError, ValueError) as error:
-        raise RecordError(f"cannot read {path}: {error}") from error
-    services = (line.split() for line in value["services"])
-    addresses = (line.split() for line in value["addresses"])
-    return Owned(
-        frozenset(ServiceKey(Protocol(protocol), ip_address(host), int(port)) for protocol, host, port in services),
-        frozenset(LinkAddress(link, ip_address(host), int(prefix)) for link, host, prefix in addresses),
-        value["sysctls"],
-        value["rules"],
-    )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RecordError(f"cannot read {path}: {type(error).__name__} {error}") from error
