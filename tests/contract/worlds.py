@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from ipaddress import ip_interface
 from typing import Protocol
 
@@ -27,7 +28,10 @@ class World(Protocol):
     def writes(self) -> int: ...
 
     def fail_at(self, number: int, code: int) -> None:
-        """Make the ``number``-th write from now on fail with an errno."""
+        """Make the ``number``-th write from now on fail with an errno; 0 ends all failing."""
+
+    def fail_from(self, number: int, code: int) -> None:
+        """The same for that write and all after it."""
 
     def foreign_service(self, key: ServiceKey) -> None:
         """Add a service (scheduler wrr) as another program would."""
@@ -51,10 +55,13 @@ class _Failing:
     """A failure hook that can be armed later."""
 
     def __init__(self) -> None:
-        self.number, self.code = 0, 0
+        self.first, self.last, self.code = 0, 0, 0
+
+    def arm(self, first: int, last: int, code: int) -> None:
+        self.first, self.last, self.code = first, last, code
 
     def __call__(self, number: int, _operation: object) -> int:
-        return self.code if number == self.number else 0
+        return self.code if self.first <= number <= self.last else 0
 
 
 class FakeWorld:
@@ -70,7 +77,10 @@ class FakeWorld:
         return self.kernel.writes
 
     def fail_at(self, number: int, code: int) -> None:
-        self._failing.number, self._failing.code = self.kernel.writes + number, code
+        self._failing.arm(self.kernel.writes + number, self.kernel.writes + number, code)
+
+    def fail_from(self, number: int, code: int) -> None:
+        self._failing.arm(self.kernel.writes + number, sys.maxsize, code)
 
     def foreign_service(self, key: ServiceKey) -> None:
         bits = key.address.max_prefixlen
@@ -119,7 +129,10 @@ class NetlinkWorld:
         return self.kernel.writes
 
     def fail_at(self, number: int, code: int) -> None:
-        self._failing.number, self._failing.code = self.kernel.writes + number, code
+        self._failing.arm(self.kernel.writes + number, self.kernel.writes + number, code)
+
+    def fail_from(self, number: int, code: int) -> None:
+        self._failing.arm(self.kernel.writes + number, sys.maxsize, code)
 
     def foreign_service(self, key: ServiceKey) -> None:
         host = f"[{key.address}]" if key.address.version == 6 else str(key.address)

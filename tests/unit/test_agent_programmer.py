@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from unit.builders import WEB, director_group, store, virtual_server
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import Record
@@ -86,30 +84,6 @@ def test_a_second_round_and_a_restarted_agent_write_nothing(tmp_path: Path) -> N
     done = node.round()
     assert not done.applied
     assert node.kernel.writes == before
-
-
-def writes_of_a_first_round(folder: Path) -> int:
-    node = Node(folder)
-    node.round()
-    return node.kernel.writes
-
-
-@pytest.mark.parametrize("ever_after", [False, True], ids=["once", "from then on"])
-def test_whichever_write_fails_no_address_stands_over_a_wrong_table(tmp_path: Path, ever_after: bool) -> None:
-    total = writes_of_a_first_round(tmp_path / "count")
-    assert total > 10
-    for nth in range(1, total + 1):
-
-        def fail(number: int, _operation: Operation, nth: int = nth) -> int:
-            return errno.ENOMEM if (number >= nth if ever_after else number == nth) else 0
-
-        node = Node(tmp_path / f"{nth}", fail)
-        for _ in range(4):
-            node.round()
-            assert node.safe(), f"write {nth} of {total}"
-            node.now += 40
-        if not ever_after:
-            assert node.announced == {"198.18.0.100", "fd00:18::100"}, f"write {nth} of {total}"
 
 
 def test_a_change_that_the_kernel_keeps_refusing_withdraws_the_address_and_says_why(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""The agent's programmer on a kernel that refuses one write, or all from one on: on the fake and on the real one."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from contract.worlds import LINK, World
+from unit.builders import director_group, store, virtual_server
+from virtualserver.agent.programmer import Programmer, Round
+from virtualserver.agent.record import Record
+from virtualserver.api.enums import RealServerState
+from virtualserver.api.reasons import Reason
+from virtualserver.model.types import State
+from virtualserver.plan import desired, settings
+from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.health import Health
+from virtualserver.plan.verdicts import judge
+
+UP = Health(RealServerState.UP, Reason.MONITOR_SUCCEEDED)
+VIPS = ("198.18.0.100", "fd00:18::100")
+SERVER = virtual_server(
+    addresses=list(VIPS),
+    realServers=[{"address": "198.18.1.21"}, {"address": "198.18.1.22"}, {"address": "fd00:18:1::21"}],
+)
+GROUP = director_group(interface=LINK, gateway={"interface": LINK, "addresses": ["198.18.1.1"]})
+NAMES = settings.names({LINK})
+
+
+class Node:
+    """A director on the kernel of a world, with a record and a clock of its own."""
+
+    def __init__(self, world: World, record: Path) -> None:
+        self.world, self.now, self.wanted = world, 0.0, True
+        self.programmer = Programmer(world.kernel, Record(record), lambda: self.now)
+
+    def plan(self, _actual: State, circumstances: Circumstances) -> Plan:
+        if not self.wanted:
+            return Plan()
+        known = store(virtual_servers=[SERVER], groups=[GROUP]).world()
+        return desired.plan(known, judge(known), lambda _owner, _one: UP, "director-1", circumstances)
+
+    def round(self) -> Round:
+        return self.programmer.round(self.plan, NAMES, complete=True)
+
+    def unsafe(self) -> set[str]:
+        """Addresses that are announced over a table that is not as intended, by an own look at the kernel."""
+        actual, plan = self.world.kernel.read(), self.plan(State(), Circumstances())
+        wrong = {str(key.address) for key, one in plan.state.services.items() if actual.services.get(key) != one}
+        return {str(one.address) for one in actual.addresses} & wrong
+
+    def announced(self) -> set[str]:
+        return {str(one.address) for one in self.world.kernel.read().addresses} & set(VIPS)
+
+    def clean(self) -> None:
+        self.world.fail_at(0, 0)
+        self.wanted = False
+        self.round()
+        self.wanted = True
+
+
+def writes_of_a_first_round(world: World, folder: Path) -> int:
+    node = Node(world, folder / "count.json")
+    before = world.writes
+    node.round()
+    count = world.writes - before
+    node.clean()
+    return count
+
+
+@pytest.mark.parametrize("ever_after", [False, True], ids=["once", "from then on"])
+def test_whichever_write_fails_no_address_stands_over_a_wrong_table(
+    world: World, tmp_path: Path, ever_after: bool
+) -> None:
+    total = writes_of_a_first_round(world, tmp_path)
+    assert total > 10
+    for nth in range(1, total + 1):
+        node = Node(world, tmp_path / f"{nth}.json")
+        (world.fail_from if ever_after else world.fail_at)(nth, errno.ENOMEM)
+        for _ in range(2):
+            node.round()
+            assert node.unsafe() == set(), f"write {nth} of {total}"
+            node.now += 40
+        world.fail_at(0, 0)
+        node.round()
+        assert node.announced() == set(VIPS), f"not recovered after write {nth} of {total}"
+        node.clean()
+        left = world.kernel.read()
+        assert (node.announced(), dict(left.services)) == (set(), {}), f"not clean after write {nth} of {total}"
+
+
+def test_a_second_round_writes_nothing(world: World, tmp_path: Path) -> None:
+    node = Node(world, tmp_path / "record.json")
+    node.round()
+    before = world.writes
+    node.now += 60
+    again = Node(world, tmp_path / "record.json")
+    assert not again.round().applied
+    assert world.writes == before
+    again.clean()
