@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 def lab() -> Iterator[Lab]:
     """The lab with everything running; booted once, by the first test that asks.
 
-    Its folder is always the same, so that what a killed run left is found and removed by the next.
+    Its folder is always the same, so that what a killed run left is found and removed by the next. Another name
+    (1 to 8 letters and digits) lets a second checkout be tested at the same time.
     """
-    with Lab("test", quiet=True) as made:
+    with Lab(os.environ.get("VIRTUALSERVER_TEST_LAB", "test"), quiet=True) as made:
         yield made
 
 
