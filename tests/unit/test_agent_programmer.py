@@ -213,3 +213,32 @@ def test_a_gateway_that_cannot_be_set_is_said_of_those_who_need_it(tmp_path: Pat
     for _ in range(3):
         node.round()
     assert node.announced == set(), "real servers have no way back: nothing is announced"
+
+
+def test_a_change_is_written_before_a_large_table_is_read_again(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    for _ in range(2):
+        node.now += 60
+        node.round()
+    order: list[str] = []
+    read, apply = node.kernel.read, node.kernel.apply
+    node.kernel.read = lambda *a, **k: (order.append("read"), read(*a, **k))[1]  # type: ignore[method-assign]
+    node.kernel.apply = lambda operations: (order.append("apply"), apply(operations))[1]  # type: ignore[method-assign]
+    node.servers = [replace_spec(SERVER, scheduler={"name": "rr"})]
+    done = node.round()
+    assert order == ["apply", "read"]
+    assert len(done.applied) == 2
+    assert node.safe()
+
+
+def test_a_change_together_with_another_programs_flush_ends_as_wanted(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    for _ in range(2):
+        node.now += 60
+        node.round()
+    node.kernel.flush()
+    node.servers = [replace_spec(SERVER, scheduler={"name": "rr"})]
+    done = node.round()
+    assert not done.problems
+    assert node.safe()
+    assert node.announced == {"198.18.0.100", "fd00:18::100"}

@@ -86,7 +86,7 @@ class Loop:
         self._judged_version: int | None = None
         self._seen: Seen | None = None
         self._settled_plan: Plan | None = None
-        self._reported: set[ObjectKey] = set()
+        self._reported: dict[ObjectKey, tuple[object, ...]] = {}
         self._planned: tuple[object, Plan] | None = None
         self._watched_version: int | None = None
         self._busy = False
@@ -209,16 +209,20 @@ class Loop:
             self._event(transition)
 
     def _report_statuses(self, seen: Seen) -> None:
-        reported = set()
+        """Say what is so of each virtual server about which anything has changed since it was said last."""
+        reported: dict[ObjectKey, tuple[object, ...]] = {}
+        groups, nodes = self._world.groups, self._world.nodes
+        ours = {name for name, group in groups.items() if self._node in directors.members(group, nodes)}
         for key, verdict in self._verdicts.items():
-            server, group = self._world.virtual_servers[key], verdict.group
-            if group is None or self._node not in directors.members(group, self._world.nodes):
+            server = self._world.virtual_servers[key]
+            if verdict.group is None or verdict.group.name not in ours:
+                continue
+            reported[key] = about = (verdict.accepted, *seen.about(server))
+            if self._reported.get(key) == about:
                 continue
             active = key in seen.plan.active
-            status = active_status(server, verdict, seen) if active else standby_status(server, seen)
-            self._reporter.status(key, status)
-            reported.add(key)
-        for key in self._reported - reported:
+            self._reporter.status(key, active_status(server, verdict, seen) if active else standby_status(server, seen))
+        for key in self._reported.keys() - reported.keys():
             self._reporter.status(key, None)
         self._reported = reported
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from virtualserver.agent.attempts import Attempts
 from virtualserver.agent.record import Record
@@ -52,6 +53,13 @@ class Round:
     outcomes: tuple[Outcome, ...] = field(default=())
 
 
+class _Rest(NamedTuple):
+    """What the kernel was seen to hold at the end of a round: the settings that were read, and the plan's state."""
+
+    names: tuple[str, ...]
+    state: State
+
+
 class Programmer:
     """Programs one node. Blocking; used from one thread at a time. Raises KernelError and RecordError."""
 
@@ -63,6 +71,7 @@ class Programmer:
         self._rules_read: float | None = None
         self._state = State()
         self._expire_until: float | None = None
+        self._rested: _Rest | None = None
 
     @property
     def owned(self) -> Owned:
@@ -88,6 +97,7 @@ class Programmer:
         """Bring the kernel to the plan; returns what is held then, and what stands in the way."""
         applied: list[Operation] = []
         outcomes: list[Outcome] = []
+        self._foresee(make_plan, names, applied, outcomes, complete)
         for _ in range(PASSES):
             actual = self._read(names)
             plan, found = self._plan(make_plan, actual)
@@ -102,10 +112,35 @@ class Programmer:
             plan, found = self._plan(make_plan, actual)
             operations = diff(plan.state, actual, self.owned, complete=complete)
         self._judge(plan, operations, outcomes)
+        self._rested = None if operations else _Rest(names, plan.state)
         if complete:
             self._record.settle(plan.state, actual)
         problems = {**self._attempts.findings, **found}
         return Round(plan, actual, problems, tuple(applied), tuple(outcomes))
+
+    def _foresee(
+        self,
+        make_plan: MakePlan,
+        names: tuple[str, ...],
+        applied: list[Operation],
+        outcomes: list[Outcome],
+        complete: bool,
+    ) -> None:
+        """Write what a new plan changes against the state as last read: a large table takes long to read again.
+
+        Only where the last round came to rest. A write that this state is too old for is refused by the kernel or
+        found by the read that follows, as all that another program did meanwhile is.
+        """
+        rested, self._rested = self._rested, None
+        if rested is None or rested.names != names:
+            return
+        plan, found = self._plan(make_plan, self._state)
+        if found or plan.state == rested.state:
+            return
+        operations = diff(plan.state, self._state, self.owned, complete=complete)
+        if operations:
+            applied += operations
+            outcomes += self._apply(operations, self._state)
 
     def _plan(self, make_plan: MakePlan, actual: State) -> tuple[Plan, dict[ObjectKey, Finding]]:
         now = self._clock()

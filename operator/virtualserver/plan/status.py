@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from virtualserver.api.enums import DirectorRole, RealServerState
 from virtualserver.api.reasons import ConditionType, Reason
 from virtualserver.api.status import Condition, DirectorStatus, KernelRealServer, KernelService, RealServerStatus
-from virtualserver.model.types import Service, ServiceKey, State, address_order
+from virtualserver.model.types import IPAddress, Service, ServiceKey, State, address_order
 from virtualserver.plan.desired import Plan, RealServerPlan
 from virtualserver.plan.diff import settled
 from virtualserver.plan.findings import Finding
@@ -22,7 +23,7 @@ SHOWN_REAL_SERVERS = 64
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
     """What an agent knows after a pass: its plan, the kernel as read back, and what stands in the way."""
 
@@ -30,6 +31,25 @@ class Seen:
     plan: Plan
     actual: State
     problems: Mapping[ObjectKey, Finding]
+
+    @cached_property
+    def announced(self) -> frozenset[IPAddress]:
+        """Addresses that the kernel holds, whoever put them there."""
+        return frozenset(address.address for address in self.actual.addresses)
+
+    def about(self, server: VirtualServer) -> tuple[object, ...]:
+        """Return all that the status of one virtual server is made from: equal values make equal statuses."""
+        keys = service_keys(server.spec) if server.spec else []
+        return (
+            server,
+            server.key in self.plan.active,
+            self.plan.real_servers.get(server.key),
+            self.problems.get(server.key),
+            tuple(
+                (self.plan.state.services.get(key), self.actual.services.get(key), key.address in self.announced)
+                for key in keys
+            ),
+        )
 
 
 def active_status(server: VirtualServer, verdict: Verdict, seen: Seen) -> Json:
@@ -80,9 +100,8 @@ def _programmed(server: VirtualServer, verdict: Verdict, seen: Seen) -> Finding:
     if server.key in seen.problems:
         return seen.problems[server.key]
     keys = service_keys(server.spec) if server.spec else []
-    announced = {address.address for address in seen.actual.addresses}
     if all(
-        key in seen.plan.state.services and settled(seen.plan.state, seen.actual, key) and key.address in announced
+        key in seen.plan.state.services and settled(seen.plan.state, seen.actual, key) and key.address in seen.announced
         for key in keys
     ):
         return Finding(True, Reason.PROGRAMMED, f"read back from the kernel of {seen.node}")
@@ -118,8 +137,7 @@ def _real_server(one: RealServerPlan) -> RealServerStatus:
 def _director(server: VirtualServer, seen: Seen, role: DirectorRole, programmed: Finding | None) -> DirectorStatus:
     keys = service_keys(server.spec) if server.spec and role is DirectorRole.ACTIVE else []
     held = [key for key in keys if key in seen.plan.state.services and key in seen.actual.services]
-    there = {address.address for address in seen.actual.addresses}
-    announced = sorted({key.address for key in held if key.address in there}, key=address_order)
+    announced = sorted({key.address for key in held if key.address in seen.announced}, key=address_order)
     return DirectorStatus(
         node=seen.node,
         role=role,

@@ -55,8 +55,7 @@ def _real_servers(
 
 def _addresses(before: Seen, after: Seen) -> Iterator[Transition]:
     def held(seen: Seen) -> set[tuple[ObjectKey, str]]:
-        there = {address.address for address in seen.actual.addresses}
-        return {(owner, str(key.address)) for key, owner in seen.plan.owners.items() if key.address in there}
+        return {(owner, str(key.address)) for key, owner in seen.plan.owners.items() if key.address in seen.announced}
 
     now, then = held(after), held(before)
     for key, address in sorted(now - then):
