@@ -220,6 +220,7 @@ class _Line:
         self._target = bench.server.url.rpartition(":")[2]
         self.swallow = False
         self._writers: list[asyncio.StreamWriter] = []
+        self._serving: set[asyncio.Task[None] | None] = set()
 
     async def __aenter__(self) -> _Line:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -230,8 +231,11 @@ class _Line:
         self._server.close()
         for writer in self._writers:
             writer.close()
+        await asyncio.gather(*(one for one in self._serving if one is not None))
+        await asyncio.gather(*(one.wait_closed() for one in self._writers), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.current_task())
         there, out = await asyncio.open_connection("127.0.0.1", int(self._target))
         self._writers += [writer, out]
         await asyncio.gather(self._copy(reader, out), self._copy(there, writer), return_exceptions=True)

@@ -16,6 +16,9 @@ from virtualserver.plan.world import Json
 
 log = logging.getLogger(__name__)
 
+GOODBYE = 0.25
+"""Seconds; what aiohttp's documentation advises between closing a session with TLS and ending the event loop."""
+
 
 class Watching:
     """Runs kopf until ``stop``, and again when it fails. Make it in the event loop that ``feed`` belongs to."""
@@ -50,12 +53,16 @@ class Watching:
             self._stop.wait(backoff.next())
 
     async def _operator(self) -> None:
-        await kopf.operator(
-            registry=handlers.registry(self._take),
-            settings=handlers.settings(),
-            clusterwide=True,
-            stop_flag=self._stop,
-        )
+        try:
+            await kopf.operator(
+                registry=handlers.registry(self._take),
+                settings=handlers.settings(),
+                clusterwide=True,
+                stop_flag=self._stop,
+            )
+        finally:
+            # Its connections are closed, but TLS says goodbye in the loop, which ends with us.
+            await asyncio.sleep(GOODBYE)
 
     def _take(self, resource: Resource, event: str | None, obj: Json) -> None:
         if not self._loop.is_closed():
