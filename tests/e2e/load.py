@@ -3,7 +3,7 @@
     load.py hold ADDRESS PORT COUNT    keep COUNT connections to an echo service, use each all the time
     load.py fetch ADDRESS PORT         one HTTP request after the other, each on a new connection
 
-Both print "ready" once they run, and end with a summary on SIGTERM or after 180 s.
+Both print "ready" once they run, and end with a summary on SIGTERM or after 400 s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 
-LIMIT = 180.0
+LIMIT = 400.0
 PATIENCE = 30.0
 """Seconds without an answer after which a connection counts as broken."""
 

@@ -63,7 +63,7 @@ def test_what_only_the_cluster_can_know_is_a_condition_and_nobody_else_suffers(c
             lambda name=name, kind=kind, reason=reason: (
                 (one := cluster.condition(kind, name)).get("reason") == reason and one
             ),
-            2.0,
+            1.0,
             f"{what}: {kind} {reason}",
         )
         assert condition["status"] == "False"

@@ -101,7 +101,8 @@ class Cluster:
 
     def get(self, name: str = "web") -> Json:
         """Return a virtual server as the API has it."""
-        return dict(json.loads(self.lab.kubectl("get", "vs", name, "-o", "json").stdout))
+        path = f"/apis/virtualserver.dev/v1alpha1/namespaces/default/virtualservers/{name}"
+        return dict(self.lab.api.request("GET", path))
 
     def status(self, name: str = "web") -> Json:
         """Return its status, empty before the first report."""
