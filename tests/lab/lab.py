@@ -52,7 +52,7 @@ class Lab:
             for letter, hosts in network.TOPOLOGIES[self.topology].items()
         }
         self.controller = product.Controller(self.folder, self.api.address)
-        self.agents = {name: product.Agent(self.host(name), self.folder) for name in network.DIRECTORS}
+        self.agents = {name: product.Agent(self.host(name), self.folder) for name in network.NODES}
 
     # -- use --------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ class Lab:
         self._note("up")
 
     def _start_services(self) -> None:
-        servers = [host.name for host in network.HOSTS if host.role == "real-server"]
+        servers = [host.name for host in network.HOSTS if host.role in ("real-server", "node", "pod")]
         self.host(servers[0]).run("mkdir -p /run/lab")
         for name in servers:
             command = [sys.executable, "-S", "-E", str(HERE / "services.py"), name, f"/run/lab/{name}.sock"]
@@ -186,7 +186,7 @@ class Lab:
 
     def _install_product(self) -> None:
         nodes.create(self.api, self.mgmt)
-        self.steps.note("nodes", ", ".join(network.DIRECTORS))
+        self.steps.note("nodes", ", ".join(network.NODES))
         if not (CHART / "Chart.yaml").exists():
             self.steps.note("chart", f"skipped, {CHART} is not there")
             return

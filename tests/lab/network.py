@@ -3,7 +3,11 @@
     client .2 ─── client segment 198.18.0.0/24, fd00:18::/64 (eth0) ─┬─ director-1 .11, director-2 .12
                                                                      └─ rs-1 .21, rs-2 .22, rs-3 .23
     director-1 .11, director-2 .12 ─── server segment 198.18.1.0/24, fd00:18:1::/64 (eth1) ─── rs-1 .21 ...
-    directors' mgmt0 ─── management segment of this lab ─── the machine: API server
+    client segment ─── node-1 .31, node-2 .32 ─── pods: 10.244.31.0/24, fd00:10:244:31::/64 (pod-1a .11, pod-1b .12),
+                                                        10.244.32.0/24, fd00:10:244:32::/64 (pod-2a .11)
+    directors' and nodes' mgmt0 ─── management segment of this lab ─── the machine: API server
+
+Directors have routes to the pods, as any CNI gives them; the client has none.
 
 Pure: nothing here runs anything. The gateway of the server segment (.1) and the VIPs (.100 to .199) belong to
 no host: putting them on the active director is the product's work.
@@ -40,15 +44,18 @@ SERVER = Segment("s", "eth1", "198.18.1", "fd00:18:1::")
 
 @dataclass(frozen=True)
 class HostPlan:
-    """A network namespace, its figure in every segment, and what it is for."""
+    """A network namespace, its figure in every segment, and what it is for; a pod also has a node."""
 
     name: str
     number: int
     role: str
+    node: str = ""
 
     @property
     def segments(self) -> list[Segment]:
-        return [CLIENT] if self.role == "client" else [CLIENT, SERVER]
+        if self.role == "pod":
+            return [pods(next(host for host in HOSTS if host.name == self.node).number)]
+        return [CLIENT] if self.role in ("client", "node") else [CLIENT, SERVER]
 
 
 HOSTS = [
@@ -58,14 +65,33 @@ HOSTS = [
     HostPlan("rs-1", 21, "real-server"),
     HostPlan("rs-2", 22, "real-server"),
     HostPlan("rs-3", 23, "real-server"),
+    HostPlan("node-1", 31, "node"),
+    HostPlan("node-2", 32, "node"),
+    HostPlan("pod-1a", 11, "pod", "node-1"),
+    HostPlan("pod-1b", 12, "pod", "node-1"),
+    HostPlan("pod-2a", 11, "pod", "node-2"),
 ]
 DIRECTORS = [host.name for host in HOSTS if host.role == "director"]
+NODES = [host.name for host in HOSTS if host.role in ("director", "node")]
+"""What runs an agent."""
 
 TOPOLOGIES = {
     "one": {"a": [host.name for host in HOSTS]},
-    "three": {"a": ["client", "rs-1", "rs-2", "rs-3"], "b": ["director-1"], "c": ["director-2"]},
+    "three": {
+        "a": [host.name for host in HOSTS if host.role != "director"],
+        "b": ["director-1"],
+        "c": ["director-2"],
+    },
 }
 """Which hosts live in which guest; with a guest of its own, a director can be crashed as a whole machine."""
+
+
+def pods(node: int) -> Segment:
+    """The network of a node's pods: a bridge of its own on the node, which is their gateway (.1)."""
+    return Segment("p", "eth0", f"10.244.{node}", f"fd00:10:244:{node}::")
+
+
+POD_BRIDGE = "pods"
 
 _KNOWN_LABS = {"lab": 2, "test": 3, "bench": 4}
 
@@ -92,6 +118,7 @@ def build_script(guest: str, hosts: list[str], mgmt: Segment, uplinks: dict[str,
     for host in plans:
         lines += [f"ip netns exec {host.name} sh <<'END'", *_sysctl_lines(host), "END"]
     lines += ["ip -batch - <<'END'", *_root_batch(guest, plans, mgmt, uplinks), "END"]
+    lines += [line for host in plans if host.role == "node" for line in _pod_bridge(host, plans)]
     for host in plans:
         lines += [f"ip -n {host.name} -batch - <<'END'", *_host_batch(host, mgmt), "END"]
         if host.role == "real-server":  # a batch takes rules of one family only
@@ -100,7 +127,17 @@ def build_script(guest: str, hosts: list[str], mgmt: Segment, uplinks: dict[str,
 
 
 def _segments(host: HostPlan, mgmt: Segment) -> list[Segment]:
-    return [*host.segments, mgmt] if host.role == "director" else host.segments
+    return [*host.segments, mgmt] if host.name in NODES else host.segments
+
+
+def _pod_bridge(node: HostPlan, plans: list[HostPlan]) -> list[str]:
+    """What a CNI makes on a node: a bridge with the gateway's addresses, and a cable to each pod."""
+    lines = [f"link add {POD_BRIDGE} type bridge mcast_snooping 0", f"link set {POD_BRIDGE} up"]
+    lines += [f"address add {address} dev {POD_BRIDGE}" for address in pods(node.number).addresses(GATEWAY)]
+    for pod in (plan for plan in plans if plan.node == node.name):
+        lines.append(f"link add {pod.name} type veth peer name eth0 netns {pod.name}")
+        lines.append(f"link set {pod.name} master {POD_BRIDGE} up")
+    return [f"ip -n {node.name} -batch - <<'END'", *lines, "END"]
 
 
 def _root_batch(guest: str, plans: list[HostPlan], mgmt: Segment, uplinks: dict[str, str]) -> list[str]:
@@ -111,7 +148,7 @@ def _root_batch(guest: str, plans: list[HostPlan], mgmt: Segment, uplinks: dict[
         if device := uplinks.get(segment.letter):
             lines += [f"link set {device} addrgenmode none", f"link set {device} master {segment.bridge} up"]
     lines += [f"address add {address} dev {mgmt.bridge}" for address in mgmt.addresses(guest_number(guest))]
-    for host in plans:
+    for host in (plan for plan in plans if plan.role != "pod"):
         for segment in _segments(host, mgmt):
             port = f"{segment.letter}-{host.name}"
             lines.append(f"link add {port} type veth peer name {segment.link} netns {host.name}")
@@ -126,6 +163,20 @@ def _host_batch(host: HostPlan, mgmt: Segment) -> list[str]:
         lines += [f"address add {address} dev {segment.link}" for address in segment.addresses(host.number)]
     if host.role == "real-server":
         lines += _gateway_routes()
+    if host.role == "pod":
+        segment = host.segments[0]
+        lines += [f"route add default via {segment.ipv4}.{GATEWAY}", f"route add default via {segment.ipv6}{GATEWAY}"]
+    if host.role in ("director", "node"):
+        lines += _routes_to_pods(host)
+    return lines
+
+
+def _routes_to_pods(host: HostPlan) -> list[str]:
+    lines = []
+    for node in (one for one in HOSTS if one.role == "node" and one != host):
+        network = pods(node.number)
+        lines.append(f"route add {network.ipv4}.0/24 via {CLIENT.ipv4}.{node.number}")
+        lines.append(f"route add {network.ipv6}/64 via {CLIENT.ipv6}{node.number}")
     return lines
 
 
@@ -142,7 +193,7 @@ def _gateway_routes() -> list[str]:
 
 def _sysctl_lines(host: HostPlan) -> list[str]:
     """Set before any link exists, so that `default` counts; duplicate address detection would cost seconds."""
-    forwarding = 1 if host.role == "director" else 0
+    forwarding = 1 if host.name in NODES else 0
     values = {"net/ipv4/ip_forward": forwarding, "net/ipv6/conf/all/forwarding": forwarding}
     for scope in ("all", "default"):
         values[f"net/ipv4/conf/{scope}/rp_filter"] = 2 * forwarding

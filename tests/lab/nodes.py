@@ -1,4 +1,4 @@
-"""Node objects for the directors, as a kubelet would have made them."""
+"""Node objects for the directors and nodes, as a kubelet would have made them."""
 
 from lab import network
 from lab.apiserver import ApiServer
@@ -7,22 +7,34 @@ LABEL = "virtualserver.dev/director"
 
 
 def create(api: ApiServer, mgmt: network.Segment) -> None:
-    """Ready nodes with their management address as InternalIP; their taint for new nodes is taken off."""
-    for plan in (host for host in network.HOSTS if host.role == "director"):
+    """Ready nodes; their taint for new nodes is taken off.
+
+    The InternalIP of a director is its management address, that of a node with pods its address among the clients.
+    """
+    for plan in (host for host in network.HOSTS if host.name in network.NODES):
         path = f"/api/v1/nodes/{plan.name}"
-        api.request("POST", "/api/v1/nodes", _node(plan.name, plan.number))
+        director = plan.role == "director"
+        addresses = [f"{mgmt.ipv4}.{plan.number}"] if director else _bare(network.CLIENT, plan.number)
+        api.request("POST", "/api/v1/nodes", _node(plan, {LABEL: "true"} if director else {}))
         api.request("PATCH", path, {"spec": {"taints": None}})
-        api.request("PATCH", f"{path}/status", {"status": _status(f"{mgmt.ipv4}.{plan.number}", plan.name)})
+        api.request("PATCH", f"{path}/status", {"status": _status(addresses, plan.name)})
 
 
-def _node(name: str, number: int) -> dict[str, object]:
-    metadata = {"name": name, "labels": {LABEL: "true", "kubernetes.io/hostname": name}}
-    pods = f"10.244.{number}.0/24"
-    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"podCIDR": pods, "podCIDRs": [pods]}}
+def _bare(segment: network.Segment, number: int) -> list[str]:
+    return [address.partition("/")[0] for address in segment.addresses(number)]
 
 
-def _status(address: str, name: str) -> dict[str, object]:
+def _node(plan: network.HostPlan, labels: dict[str, str]) -> dict[str, object]:
+    metadata = {"name": plan.name, "labels": {**labels, "kubernetes.io/hostname": plan.name}}
+    pods = network.pods(plan.number)
+    ranges = [f"{pods.ipv4}.0/24", f"{pods.ipv6}/64"]
+    spec = {"podCIDR": ranges[0], "podCIDRs": ranges}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}
+
+
+def _status(addresses: list[str], name: str) -> dict[str, object]:
+    listed = [{"type": "InternalIP", "address": address} for address in addresses]
     return {
-        "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
+        "addresses": [*listed, {"type": "Hostname", "address": name}],
         "conditions": [{"type": "Ready", "status": "True", "reason": "Lab", "message": "a host of the lab"}],
     }

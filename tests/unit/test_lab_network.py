@@ -17,8 +17,14 @@ def test_every_host_has_the_documented_figure_in_every_segment() -> None:
         "rs-1": 21,
         "rs-2": 22,
         "rs-3": 23,
+        "node-1": 31,
+        "node-2": 32,
+        "pod-1a": 11,
+        "pod-1b": 12,
+        "pod-2a": 11,
     }
     assert network.CLIENT.addresses(21) == ["198.18.0.21/24", "fd00:18::21/64"]
+    assert network.pods(31).addresses(11) == ["10.244.31.11/24", "fd00:10:244:31::11/64"]
     assert network.SERVER.addresses(11) == ["198.18.1.11/24", "fd00:18:1::11/64"]
 
 
