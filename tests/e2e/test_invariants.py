@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from e2e.world import MONITOR, REAL_SERVERS, VIP, Cluster, eventually, virtual_server
+from e2e.world import MONITOR, REAL_SERVERS, VIP, Cluster, Json, eventually, virtual_server
 
-ECHO = {"ports": [{"port": 7}]}
+ECHO: Json = {"ports": [{"port": 7}]}
 NODE = "director-1"
 
 

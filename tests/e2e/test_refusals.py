@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from e2e.world import VIP, Cluster, Json, eventually, virtual_server
@@ -44,6 +46,12 @@ SERVICE = {
 }
 
 
+def _with_reason(cluster: Cluster, name: str, kind: str, reason: str) -> Json:
+    """Return a condition that gives this reason; an empty one as long as it does not."""
+    found = cluster.condition(kind, name)
+    return found if found.get("reason") == reason else {}
+
+
 def test_what_only_the_cluster_can_know_is_a_condition_and_nobody_else_suffers(cluster: Cluster) -> None:
     cluster.apply(SERVICE)
     cluster.serve(virtual_server(), "3/3")
@@ -52,20 +60,14 @@ def test_what_only_the_cluster_can_know_is_a_condition_and_nobody_else_suffers(c
     for number, (what, spec, kind, reason, words) in enumerate(BAD):
         fill = {"{node}": f"{mgmt}.11", "{api}": f"{mgmt}.1"}
         name = f"bad-{number}"
-        filled = {
+        filled: Json = {"addresses": [OTHER]} | {
             key: [fill.get(one, one) if isinstance(one, str) else one for one in value]
             if isinstance(value, list)
             else value
             for key, value in spec.items()
         }
-        cluster.apply(virtual_server(name, **({"addresses": [OTHER]} | filled)))
-        condition = eventually(
-            lambda name=name, kind=kind, reason=reason: (
-                (one := cluster.condition(kind, name)).get("reason") == reason and one
-            ),
-            1.0,
-            f"{what}: {kind} {reason}",
-        )
+        cluster.apply(virtual_server(name, **filled))
+        condition = eventually(partial(_with_reason, cluster, name, kind, reason), 1.0, f"{what}: {kind} {reason}")
         assert condition["status"] == "False"
         for word in words:
             assert fill.get(word, word) in condition["message"], what

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -33,13 +34,17 @@ def test_a_target_port_is_where_real_servers_are_asked(cluster: Cluster) -> None
     assert len(cluster.fetch(3, port=8000)) == 3
 
 
+def _in_table(cluster: Cluster, line: str) -> bool:
+    return line in cluster.table().splitlines()
+
+
 def test_every_scheduler_and_its_flags_reach_the_kernel(cluster: Cluster) -> None:
     cluster.serve(virtual_server())
     for name, flags in SCHEDULERS.items():
         for chosen in ([], list(flags)) if flags else ([],):
             cluster.patch("web", {"scheduler": {"name": name, "flags": chosen}})
             wanted = f"-A -t {VIP}:80 -s {name}" + (f" -b {','.join(chosen)}" if chosen else "")
-            eventually(lambda wanted=wanted: wanted in cluster.table().splitlines(), 5, wanted)
+            eventually(partial(_in_table, cluster, wanted), 5, wanted)
 
 
 def test_persistence_keeps_a_client_at_its_real_server_until_it_is_set_to_none(cluster: Cluster) -> None:

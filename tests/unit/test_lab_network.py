@@ -36,8 +36,8 @@ def test_no_host_takes_the_gateway_or_a_virtual_address() -> None:
 
 @pytest.mark.parametrize("name", ["lab", "test", "bench", "dev1", "x", "zzzzzzzz"])
 def test_a_management_segment_never_overlaps_the_fixed_segments(name: str) -> None:
-    own = ipaddress.ip_network(f"{network.management(name).ipv4}.0/24")
-    assert own.subnet_of(ipaddress.ip_network("198.18.0.0/16"))
+    own = ipaddress.IPv4Network(f"{network.management(name).ipv4}.0/24")
+    assert own.subnet_of(ipaddress.IPv4Network("198.18.0.0/16"))
     assert str(own) not in ("198.18.0.0/24", "198.18.1.0/24")
 
 

@@ -12,6 +12,7 @@ from unit.virtualtime import now, run
 from virtualserver.api.enums import MonitorType
 from virtualserver.api.reasons import Reason
 from virtualserver.model.monitoring import Result, Target
+from virtualserver.monitors.port import Monitor
 from virtualserver.monitors.runner import SPREAD, Runner, sockets_at_once
 from virtualserver.monitors.table import MONITORS
 
@@ -26,7 +27,8 @@ class Slow:
     """A monitor that takes ``seconds(target)`` and remembers when it was asked."""
 
     def __init__(self, seconds: Callable[[Target], float] = lambda _: 0.0) -> None:
-        self.seconds, self.starts, self.running, self.most = seconds, {}, 0, 0  # type: ignore[var-annotated]
+        self.seconds, self.running, self.most = seconds, 0, 0
+        self.starts: dict[Target, list[float]] = {}
 
     async def check(self, what: Target) -> Result:
         self.starts.setdefault(what, []).append(now() - 1000)
@@ -40,13 +42,13 @@ class Slow:
 
 
 def case(
-    test: Callable[[Runner], Awaitable[None]], monitor: object, *, limit: int | None = None, spread: float = 0.0
+    test: Callable[[Runner], Awaitable[None]], monitor: Monitor, *, limit: int | None = None, spread: float = 0.0
 ) -> list[tuple[Target, Result]]:
     results: list[tuple[Target, Result]] = []
 
     async def main() -> None:
         runner = Runner(
-            {"TCP": monitor},  # type: ignore[dict-item]
+            {"TCP": monitor},
             lambda what, result: results.append((what, result)),
             limit=limit,
             uniform=lambda _, high: spread * high,

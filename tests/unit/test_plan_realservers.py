@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from unit.builders import endpoint, endpoint_slice, service, store, virtual_server
+from typing import Any
+
+from unit.builders import Json, endpoint, endpoint_slice, service, store, virtual_server
 from virtualserver.api.reasons import Reason
 from virtualserver.plan.realservers import Candidate, Wish, resolve
 
 
-def candidates(*endpoints: dict[str, object], **spec: object) -> list[Candidate]:
+def candidates(*endpoints: Json, **spec: Any) -> list[Candidate]:
     server = virtual_server(realServers=[{"service": {"name": "web"}}], **spec)
     world = store(
         virtual_servers=[server], services=[service()], slices=[endpoint_slice("web-1", "web", *endpoints)]

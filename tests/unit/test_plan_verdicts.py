@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from unit.builders import WEB, director_group, node, service, store, virtual_server
+from unit.builders import WEB, Json, director_group, node, service, store, virtual_server
 from virtualserver.api.reasons import Reason
 from virtualserver.plan.verdicts import Verdict, judge
 from virtualserver.plan.world import ObjectKey
 
 
-def verdict_of(key: ObjectKey = WEB, **objects: list[dict[str, object]]) -> Verdict:
-    return judge(store(**objects).world())[key]
+def verdict_of(**objects: list[Json]) -> Verdict:
+    return judge(store(**objects).world())[WEB]
 
 
 def test_a_plain_virtual_server_is_accepted() -> None:
@@ -41,7 +41,7 @@ def test_a_plain_virtual_server_is_accepted() -> None:
     ],
 )
 def test_an_address_that_belongs_to_somebody_else_is_refused(
-    address: str, objects: dict[str, list[dict[str, object]]], words: list[str]
+    address: str, objects: dict[str, list[Json]], words: list[str]
 ) -> None:
     accepted = verdict_of(virtual_servers=[virtual_server(addresses=[address])], **objects).accepted
     assert not accepted.ok
@@ -85,7 +85,8 @@ def test_two_virtual_servers_share_an_address_on_different_ports() -> None:
 
 def test_an_address_is_not_shared_between_namespaces() -> None:
     other = virtual_server("web", namespace="b", ports=[{"port": 8080}], created="2026-01-02T00:00:00Z")
-    verdict = verdict_of(ObjectKey("b", "web"), virtual_servers=[virtual_server(), other])
+    objects = store(virtual_servers=[virtual_server(), other])
+    verdict = judge(objects.world())[ObjectKey("b", "web")]
     assert verdict.accepted.reason == Reason.ADDRESS_IN_USE
 
 
@@ -129,7 +130,7 @@ def test_a_spec_that_this_version_cannot_read_is_refused_alone() -> None:
     ],
 )
 def test_a_reference_that_leads_nowhere_is_named_and_the_rest_goes_on(
-    services: list[dict[str, object]], reason: Reason, words: list[str]
+    services: list[Json], reason: Reason, words: list[str]
 ) -> None:
     server = virtual_server(realServers=[{"service": {"name": "web"}}, {"address": "198.18.1.21"}])
     verdict = verdict_of(virtual_servers=[server], services=services)
@@ -154,7 +155,7 @@ BAD_GROUP = director_group("bad", gateway={"interface": "eth1", "addresses": ["n
     ],
     ids=["gateway", "networks", "pod range", "service range", "service port"],
 )
-def test_one_object_that_cannot_be_read_stops_nobody_else(objects: dict[str, list[dict[str, object]]]) -> None:
+def test_one_object_that_cannot_be_read_stops_nobody_else(objects: dict[str, list[Json]]) -> None:
     bad = virtual_server("bad", directorGroup="bad", addresses=["198.18.0.101"], created="2025-01-01T00:00:00Z")
     verdicts = judge(store(virtual_servers=[virtual_server(), bad], **objects).world())
     assert verdicts[WEB].accepted.ok
