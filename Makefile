@@ -8,7 +8,6 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 export VIRTUALSERVER_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/virtualserver
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
-export PYTHONDONTWRITEBYTECODE := 1
 RUN := . "$$($(PYTHON) -m lab venv)/bin/activate" &&
 
 .PHONY: help setup demo test quick lab lab-down lab-exec lab-status bench lint format crds clean
@@ -56,3 +55,4 @@ crds: setup ## generate the custom resource definitions from the models
 
 clean: lab-down ## remove the lab and what tests left; the cache stays
 	@rm -rf artifacts bench-results.jsonl .pytest_cache .mypy_cache .ruff_cache
+	find operator tests -name __pycache__ -prune -exec rm -rf {} +

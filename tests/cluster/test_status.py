@@ -1,20 +1,20 @@
-"""Status by server-side apply on a real API server: several managers, restarts, outages, refusals, who gives way."""
+"""Status by server-side apply on a real API server: what depends on its managedFields and its answers.
+
+Pace, outages and refusals are tested without one, in tests/unit/test_cluster_status.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
-
-import pytest
+from typing import Any
 
 from cluster.bench import AGENT, CONTROLLER, Bench, Json, conditions, until
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.resources import VIRTUAL_SERVERS
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.cluster.watch import Fanout, Reflector
-from virtualserver.controller.agents import Agents
 from virtualserver.controller.fallback import Fallback
 from virtualserver.plan.world import ObjectKey
 
@@ -137,23 +137,6 @@ async def test_only_what_changed_moves_its_time_and_what_is_gone_is_removed(benc
         await until(lambda: len(bench.get(VIRTUAL_SERVERS, "web")["status"]["realServers"]) == 1, 2, "removed")
 
 
-async def test_an_outage_keeps_the_newest_wish_and_its_times(bench: Bench) -> None:
-    bench.virtual_server("web")
-    api = bench.api(AGENT)
-    writer = agent(api)
-    async with writing(api, writer):
-        await asyncio.to_thread(bench.server.stop)
-        writer.set(KEY, agents_part())
-        await asyncio.sleep(3)
-        writer.set(KEY, agents_part("1/2", "Down"))
-        await asyncio.to_thread(bench.server.start)
-        await until(lambda: "status" in bench.get(VIRTUAL_SERVERS, "web"), 3, "written soon after the return")
-        assert bench.get(VIRTUAL_SERVERS, "web")["status"]["readyRealServers"] == "1/2"
-        mark = bench.server.audit_mark()
-        await asyncio.sleep(2)
-        assert bench.written(mark, AGENT) == []
-
-
 async def test_an_object_deleted_meanwhile_is_let_go(bench: Bench) -> None:
     bench.virtual_server("web")
     api = bench.api(AGENT)
@@ -165,21 +148,6 @@ async def test_an_object_deleted_meanwhile_is_let_go(bench: Bench) -> None:
     assert writer.writes == 1, "404 is the end of it"
     await writer.close()
     await api.close()
-
-
-async def test_what_the_schema_refuses_is_told_and_tried_again_slowly(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench.virtual_server("web")
-    api = bench.api(AGENT)
-    writer = agent(api)
-    async with writing(api, writer):
-        writer.set(KEY, {"conditions": [{"type": "Programmed", "status": "Perhaps", "reason": "X"}]})
-        await asyncio.sleep(3)
-        assert 1 <= writer.writes <= 4
-        assert "Perhaps" in caplog.text
-        writer.set(KEY, agents_part())
-        await until(lambda: "status" in bench.get(VIRTUAL_SERVERS, "web"), 6, "a right one gets through")
 
 
 class Heard:
@@ -214,7 +182,7 @@ async def test_the_controller_speaks_for_a_dead_agent_until_it_is_back(bench: Be
         before.set(KEY, agents_part())
         await until(lambda: state(bench) == ("True", "Programmed"), 1, "the agent reports")
     api, heard = bench.api(CONTROLLER), Heard()
-    fallback = Fallback(api, cast(Agents, heard))
+    fallback = Fallback(api, heard)
     async with writing(api, fallback):
         fallback.set(KEY, UNKNOWN, "n1")
         await until(lambda: state(bench) == ("Unknown", "DirectorUnreachable"), 1, "Unknown shows")
@@ -241,7 +209,7 @@ async def test_the_controller_speaks_for_a_dead_agent_until_it_is_back(bench: Be
 async def test_an_agent_that_cannot_be_asked_but_writes_is_believed(bench: Bench) -> None:
     bench.virtual_server("web")
     api, other, heard = bench.api(AGENT), bench.api(CONTROLLER), Heard()
-    living, fallback = agent(api), Fallback(other, cast(Agents, heard))
+    living, fallback = agent(api), Fallback(other, heard)
     async with writing(api, living, fallback):
         living.set(KEY, agents_part())
         await until(lambda: state(bench) == ("True", "Programmed"), 1, "the agent reports")

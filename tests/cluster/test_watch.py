@@ -17,6 +17,7 @@ from cluster.bench import CONTROLLER, Bench, until
 from virtualserver.cluster import client
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.errors import ApiError, Conflict, Gone, NotFound
+from virtualserver.cluster.port import INACTIVITY_TIMEOUT
 from virtualserver.cluster.resources import VIRTUAL_SERVERS, WATCHED, Resource
 from virtualserver.cluster.watch import Reflector
 from virtualserver.plan.store import Store
@@ -104,7 +105,7 @@ async def test_what_vanished_while_nobody_watched_is_found(bench: Bench) -> None
 async def test_a_dead_line_is_noticed_and_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that swallows everything: no reset, no end."""
     monkeypatch.setattr("virtualserver.cluster.client.OPEN_TIMEOUT", 1.5)
-    assert client.INACTIVITY_TIMEOUT + client.OPEN_TIMEOUT < 70
+    assert INACTIVITY_TIMEOUT + client.OPEN_TIMEOUT < 70
     async with _Line(bench) as line, watched(bench.api(through=line.port), inactivity=2.0) as seen:
         line.swallow = True
         await asyncio.to_thread(bench.virtual_server, "a")

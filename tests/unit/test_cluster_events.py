@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from unit.fakeapi import FakeApi
 from unit.virtualtime import run
 from virtualserver.api.reasons import Reason
-from virtualserver.cluster.client import Api
 from virtualserver.cluster.errors import ApiError
 from virtualserver.cluster.events import BURST, QUEUE, EventWriter, Subject
 from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS
@@ -19,7 +18,7 @@ WEB = Subject(VIRTUAL_SERVERS, ObjectKey("shop", "web"), "uid-1")
 def case(test: Callable[[FakeApi, EventWriter], Awaitable[None]]) -> list[Any]:
     async def main() -> list[Any]:
         api = FakeApi()
-        writer = EventWriter(cast(Api, api), "agent", "n1", now=lambda: "2026-01-01T00:00:00.000000Z")
+        writer = EventWriter(api, "agent", "n1", now=lambda: "2026-01-01T00:00:00.000000Z")
         task = asyncio.create_task(writer.run())
         await test(api, writer)
         assert not task.done()

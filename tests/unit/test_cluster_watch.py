@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from unit.fakeapi import ScriptedApi
 from unit.virtualtime import now, run
-from virtualserver.cluster.client import Api
 from virtualserver.cluster.errors import ApiError, Gone, NotFound, Unreachable
 from virtualserver.cluster.pacing import Backoff
 from virtualserver.cluster.resources import SERVICE_CIDRS, VIRTUAL_SERVERS, Resource
@@ -51,7 +50,7 @@ class Case:
     def run(self, seconds: float) -> Reflector:
         async def main() -> Reflector:
             made = self.reflector = Reflector(
-                cast(Api, self.api),
+                self.api,
                 self.resource,
                 self.sink,
                 on_change=self.count,
@@ -136,7 +135,7 @@ def test_an_outage_keeps_what_is_known_and_is_over_two_seconds_after_it_ends() -
     case = Case([("5", [obj("a")])], [[10.0, broken], broken, [None]], away=True)
 
     async def main() -> None:
-        made = Reflector(cast(Api, case.api), VIRTUAL_SERVERS, case.sink)
+        made = Reflector(case.api, VIRTUAL_SERVERS, case.sink)
         task = asyncio.create_task(made.run())
         await asyncio.sleep(600)
         assert case.sink.names == {"a"}
@@ -158,7 +157,7 @@ def test_the_end_of_an_outage_starts_the_pauses_anew() -> None:
     case = Case([*[refused] * 8, away, refused, refused, ("5", [])], [[None]], away=True)
 
     async def main() -> None:
-        made = Reflector(cast(Api, case.api), VIRTUAL_SERVERS, case.sink)
+        made = Reflector(case.api, VIRTUAL_SERVERS, case.sink)
         task = asyncio.create_task(made.run())
         await asyncio.sleep(600)
         assert len(case.api.asked) == 9

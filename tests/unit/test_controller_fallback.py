@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from unit.fakeapi import FakeApi, managed
 from unit.virtualtime import run
-from virtualserver.cluster.client import Api
-from virtualserver.controller.agents import Agents
 from virtualserver.controller.fallback import MANAGER, Fallback
 from virtualserver.plan.world import ObjectKey
 
@@ -32,7 +30,7 @@ class Heard:
 class Case:
     def __init__(self) -> None:
         self.api, self.agents = FakeApi(), Heard()
-        self.fallback = Fallback(cast(Api, self.api), cast(Agents, self.agents))
+        self.fallback = Fallback(self.api, self.agents)
         self.fallback.put("VirtualServer", self.api.add(KEY))
 
     @property

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from unit.fakeapi import ScriptedApi
 from unit.virtualtime import run
-from virtualserver.cluster.client import Api
 from virtualserver.cluster.errors import ApiError, NotFound, Unreachable
 from virtualserver.cluster.resources import VIRTUAL_SERVERS, WATCHED
 from virtualserver.controller.feed import Feed
@@ -98,7 +97,7 @@ def test_an_object_that_cannot_be_read_does_not_stop_the_others() -> None:
 def lists(script: list[Any], seconds: float, **more: Any) -> tuple[Case, ScriptedApi]:
     async def main() -> tuple[Case, ScriptedApi]:
         it, api = Case(), ScriptedApi(script, [], **more)
-        task = asyncio.create_task(it.feed.list_all(cast(Api, api)))
+        task = asyncio.create_task(it.feed.list_all(api))
         await asyncio.sleep(seconds)
         assert not task.done()
         task.cancel()
@@ -135,7 +134,7 @@ def test_a_kind_that_older_clusters_lack_counts_as_empty() -> None:
 def test_when_kopf_lists_again_so_do_we_soon_and_once() -> None:
     async def main() -> None:
         it, api = Case(), ScriptedApi([("5", [])], [])
-        task = asyncio.create_task(it.feed.list_all(cast(Api, api)))
+        task = asyncio.create_task(it.feed.list_all(api))
         await asyncio.sleep(5)
         for number in range(100):
             it.event("ADDED", f"vs-{number}", number + 10)

@@ -7,6 +7,7 @@ to ``crds/`` (for people and tools) and ``helm/virtualserver/crds/`` (what is in
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +143,7 @@ def definition(kind: Kind) -> dict[str, Any]:
         },
         "versions": [version],
     }
-    digest = hashlib.sha256(_yaml(spec).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -185,9 +186,10 @@ def main(folders: list[str]) -> int:
     if not folders:
         print("usage: python -m virtualserver.api.crds FOLDER...", file=sys.stderr)
         return 2
+    rendered = render()
     for folder in map(Path, folders):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in render().items():
+        for name, text in rendered.items():
             (folder / name).write_text(text, encoding="utf-8")
             print(folder / name)
     return 0

@@ -15,6 +15,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from virtualserver.cluster.credentials import Clients, load_configuration
 from virtualserver.cluster.errors import ApiError, CredentialsError, Unreachable, error_for
 from virtualserver.cluster.pacing import Gate
+from virtualserver.cluster.port import INACTIVITY_TIMEOUT, Events
 from virtualserver.cluster.resources import Resource
 from virtualserver.plan.world import Json, ObjectKey
 
@@ -24,11 +25,8 @@ LIST_TIMEOUT = 30.0
 PROBE_TIMEOUT = 3.0
 """Seconds."""
 
-INACTIVITY_TIMEOUT, OPEN_TIMEOUT = 60.0, 8.0
-"""Seconds. A watch without a byte for the first is opened anew, within the second; so a dead line shows in 70 s.
-
-Bookmarks cannot be relied on for that: a kind that nobody changes gets none (250 s without one, API server 1.36).
-"""
+OPEN_TIMEOUT = 8.0
+"""Seconds within which a watch must be open."""
 
 PAGE = 500
 """Objects a page of a list holds."""
@@ -85,7 +83,7 @@ class Api:
     @asynccontextmanager
     async def watch(
         self, resource: Resource, version: str, seconds: float, inactivity: float = INACTIVITY_TIMEOUT
-    ) -> AsyncIterator[AsyncIterator[tuple[str, dict[str, Any]]]]:
+    ) -> AsyncIterator[Events]:
         """Open a watch; entering it means that the API server has accepted it.
 
         The stream ends when the server ends it (after ``seconds``) and after ``inactivity`` seconds without a
@@ -181,7 +179,7 @@ class Api:
         return response
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+async def _events(response: aiohttp.ClientResponse) -> Events:
     while True:
         try:
             line = await response.content.readline()

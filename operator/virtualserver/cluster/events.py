@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtualserver.api.reasons import Reason
-from virtualserver.cluster.client import Api
 from virtualserver.cluster.errors import ApiError, Unreachable
+from virtualserver.cluster.port import EventWriting
 from virtualserver.cluster.resources import EVENTS, Resource
 from virtualserver.plan.world import ObjectKey
 
@@ -76,7 +76,7 @@ class EventWriter:
     ``component`` is the reporting controller (``virtualserver-agent``), ``node`` its instance.
     """
 
-    def __init__(self, api: Api, component: str, node: str, *, now: Callable[[], str] = micro_now) -> None:
+    def __init__(self, api: EventWriting, component: str, node: str, *, now: Callable[[], str] = micro_now) -> None:
         self._api, self._component, self._node, self._now = api, component, node, now
         self._known: dict[_Identity, _Written] = {}
         self._budget: dict[str, tuple[float, float]] = {}

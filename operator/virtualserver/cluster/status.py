@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from virtualserver.cluster.client import Api
 from virtualserver.cluster.errors import ApiError, NotFound, Unreachable
 from virtualserver.cluster.managed import owned, same, stamped, version_of
 from virtualserver.cluster.pacing import Backoff
+from virtualserver.cluster.port import StatusWriting
 from virtualserver.cluster.resources import Resource
 from virtualserver.plan.world import Json, ObjectKey, key_of
 
@@ -71,7 +71,7 @@ class StatusWriter:
 
     def __init__(
         self,
-        api: Api,
+        api: StatusWriting,
         resource: Resource,
         field_manager: str,
         *,

@@ -17,9 +17,9 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from virtualserver.cluster.client import INACTIVITY_TIMEOUT, Api
 from virtualserver.cluster.errors import ApiError, Gone, NotFound, Unreachable
 from virtualserver.cluster.pacing import Backoff
+from virtualserver.cluster.port import INACTIVITY_TIMEOUT, Reading
 from virtualserver.cluster.resources import Resource
 from virtualserver.plan.world import Json, ObjectKey, key_of
 
@@ -77,7 +77,7 @@ class Reflector:
 
     def __init__(
         self,
-        api: Api,
+        api: Reading,
         resource: Resource,
         sink: Sink,
         *,

@@ -11,13 +11,13 @@ and from losing anything:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from virtualserver.api.reasons import ConditionType
-from virtualserver.cluster.client import Api
 from virtualserver.cluster.managed import condition_path, owners
+from virtualserver.cluster.port import StatusWriting
 from virtualserver.cluster.resources import VIRTUAL_SERVERS
 from virtualserver.cluster.status import StatusWriter
-from virtualserver.controller.agents import Agents
 from virtualserver.plan.world import Json, ObjectKey, key_of
 
 MANAGER = "virtualserver-controller-fallback"
@@ -25,10 +25,17 @@ MANAGER = "virtualserver-controller-fallback"
 _PATHS = tuple(condition_path(kind, "status") for kind in (ConditionType.PROGRAMMED, ConditionType.AVAILABLE))
 
 
+class Hears(Protocol):
+    """Wants to know which agents live (``Agents``)."""
+
+    def heard(self, node: str) -> None:
+        """Note that the agent of a node has just written to the API."""
+
+
 class Fallback:
     """A sink of virtual servers that writes what it is told until an agent speaks for itself."""
 
-    def __init__(self, api: Api, agents: Agents) -> None:
+    def __init__(self, api: StatusWriting, agents: Hears) -> None:
         self._agents = agents
         self._alone: set[ObjectKey] = set()
         self._silent: dict[ObjectKey, str] = {}

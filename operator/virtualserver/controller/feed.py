@@ -11,10 +11,10 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from virtualserver.cluster.client import Api
 from virtualserver.cluster.errors import NotFound, Unreachable
 from virtualserver.cluster.managed import version_of
 from virtualserver.cluster.pacing import Backoff
+from virtualserver.cluster.port import Reading
 from virtualserver.cluster.resources import WATCHED, Resource
 from virtualserver.cluster.watch import Sink
 from virtualserver.plan.world import Json, ObjectKey, key_of
@@ -48,7 +48,7 @@ class Feed:
             self._gap.set()
         self._put(kind, key, obj)
 
-    async def list_all(self, api: Api) -> None:
+    async def list_all(self, api: Reading) -> None:
         """List every kind again and again, until cancelled. ``complete`` is set after the first time."""
         backoff = Backoff()
         while True:
@@ -75,7 +75,7 @@ class Feed:
             except TimeoutError:
                 pass
 
-    async def _list(self, api: Api, resource: Resource) -> None:
+    async def _list(self, api: Reading, resource: Resource) -> None:
         try:
             objects, text = await api.list(resource)
         except NotFound:
