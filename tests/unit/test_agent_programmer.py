@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from virtualserver.agent.record import Record
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.fake import FakeKernel
-from virtualserver.model.operations import AddAddress, Operation
+from virtualserver.model.operations import AddAddress, Operation, Outcome
 from virtualserver.model.types import DestinationContent, DestinationKey, LinkAddress, State
 from virtualserver.plan import desired, settings
 from virtualserver.plan.desired import Circumstances, Plan
@@ -31,13 +31,29 @@ GROUPS = [director_group(gateway={"interface": "eth1", "addresses": ["198.18.1.1
 Fail = Callable[[int, Operation], int]
 
 
+class Kernel(FakeKernel):
+    """Notes in which order it is called."""
+
+    def __init__(self, links: Iterable[str], fail: Fail | None) -> None:
+        super().__init__(links, fail=fail)
+        self.calls: list[str] = []
+
+    def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
+        self.calls.append("read")
+        return super().read(sysctls, rules=rules)
+
+    def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        self.calls.append("apply")
+        return super().apply(operations)
+
+
 class Node:
     """A director with a kernel in memory and a record on disk."""
 
     def __init__(self, folder: Path, fail: Fail | None = None) -> None:
         self.folder = folder
         self.now = 0.0
-        self.kernel = FakeKernel(("lo", "eth0", "eth1"), fail=fail)
+        self.kernel = Kernel(("lo", "eth0", "eth1"), fail)
         self.health: dict[str, Health] = {}
         self.servers = [SERVER]
         self.start()
@@ -220,13 +236,10 @@ def test_a_change_is_written_before_a_large_table_is_read_again(tmp_path: Path) 
     for _ in range(2):
         node.now += 60
         node.round()
-    order: list[str] = []
-    read, apply = node.kernel.read, node.kernel.apply
-    node.kernel.read = lambda *a, **k: (order.append("read"), read(*a, **k))[1]  # type: ignore[method-assign]
-    node.kernel.apply = lambda operations: (order.append("apply"), apply(operations))[1]  # type: ignore[method-assign]
+    node.kernel.calls.clear()
     node.servers = [replace_spec(SERVER, scheduler={"name": "rr"})]
     done = node.round()
-    assert order == ["apply", "read"]
+    assert node.kernel.calls == ["apply", "read"]
     assert len(done.applied) == 2
     assert node.safe()
 
