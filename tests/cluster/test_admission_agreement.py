@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +17,19 @@ import yaml
 
 from cluster.corpus.cases import Case, Manifest, base, cases
 from cluster.corpus.server import CHECKOUT, Admission, admission
+from unit import builders
+from unit.builders import store
 from virtualserver.api.base import ApiModel
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.virtualserver import VirtualServerSpec
+from virtualserver.plan.verdicts import judge
+from virtualserver.plan.world import director_group, key_of
 
 MODELS: dict[str, type[ApiModel]] = {"VirtualServer": VirtualServerSpec, "DirectorGroup": DirectorGroupSpec}
+UNKNOWN_FIELD = "unknown field"
+OWN_WORDS = ("Input should ", "Field required", "List should ", "String should ", "Dictionary should ")
+"""How pydantic says what a schema says without a rule: types, ranges, choices, lengths."""
+
 STRANGE: list[Any] = [
     None,
     True,
@@ -45,6 +54,41 @@ STRANGE: list[Any] = [
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admission]:
     with admission(tmp_path_factory.mktemp("agreement")) as ready:
         yield ready
+
+
+def _refused_here(manifest: Manifest) -> str:
+    """Why controller and agents refuse an object in a cluster that has all it refers to; "" if they do not."""
+    if manifest["kind"] == "DirectorGroup":
+        return director_group(manifest).problem
+    named = (manifest.get("spec") or {}).get("directorGroup", "default")
+    world = store(virtual_servers=[manifest], groups=[builders.director_group(str(named))]).world()
+    accepted = judge(world)[key_of(manifest)].accepted
+    return "" if accepted.ok else accepted.message
+
+
+def _plain(path: str) -> str:
+    """Return a path with all its steps alike: ``spec.ports[0]`` and ``spec.labels[x]`` with dots."""
+    return re.sub(r"\[([^\]]*)\]", r".\1", path)
+
+
+@pytest.mark.parametrize("case", cases("bad"), ids=str)
+def test_what_the_server_refuses_is_refused_here_too_by_the_name_of_the_field(server: Admission, case: Case) -> None:
+    """An older definition may lack what a newer one refuses, and the kernel validates almost nothing."""
+    answer = server.ask(case.manifest)
+    said = _refused_here(case.manifest)
+    if UNKNOWN_FIELD in answer.message:
+        assert said == "", "an older agent survives the fields of a newer definition"
+        return
+    field, _, words = said.partition(": ")
+    assert f"{_plain(field)}.".startswith(f"{_plain(case.field)}."), said
+    if not words.startswith(OWN_WORDS):
+        assert re.sub(r" \(got .*\)$", "", words) in answer.message, "a rule has other words here than there"
+
+
+@pytest.mark.parametrize("case", cases("good"), ids=str)
+def test_what_the_server_takes_is_accepted_here(server: Admission, case: Case) -> None:
+    stored = server.ask(case.manifest).body["spec"]
+    assert _refused_here(case.manifest | {"spec": stored}) == ""
 
 
 @pytest.mark.parametrize("case", cases("good"), ids=str)
@@ -107,7 +151,7 @@ def _mutants(manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
 
 
 @pytest.mark.parametrize("manifest", _rich(), ids=lambda manifest: str(manifest["kind"]))
-def test_whatever_the_server_takes_the_models_can_read(server: Admission, manifest: Manifest) -> None:
+def test_server_and_models_take_and_refuse_the_same(server: Admission, manifest: Manifest) -> None:
     assert server.ask(manifest).taken
     taken = refused = 0
     for what, mutant in _mutants(manifest):
@@ -117,10 +161,12 @@ def test_whatever_the_server_takes_the_models_can_read(server: Admission, manife
             taken += 1
             stored = answer.body["spec"]
             assert MODELS[manifest["kind"]].model_validate(stored).wire() == stored, what
+            assert _refused_here(manifest | {"spec": stored}) == "", what
         else:
             refused += 1
             assert "spec" in answer.message, f"{what}: no field in {answer.message}"
             assert "evaluat" not in answer.message, f"{what}: a rule itself failed: {answer.message}"
+            assert UNKNOWN_FIELD in answer.message or _refused_here(mutant), f"{what}: only there: {answer.message}"
     assert taken > 5, "some changes do no harm"
     assert refused > 150
 

@@ -48,7 +48,7 @@ def test_a_value_cannot_be_changed() -> None:
 
 
 def test_the_rule_for_flags_knows_every_scheduler_that_has_some() -> None:
-    message = rules.SCHEDULER[0]["message"]
+    message = rules.SCHEDULER[0].message
     for name, flags in SCHEDULERS.items():
         assert bool(flags) == bool(re.search(rf"\b{name} has ", message))
         assert all(flag.startswith(f"{name}-") and flag in message for flag in flags)

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from virtualserver.api.base import ApiModel, text
+from virtualserver.api.base import ApiModel
 from virtualserver.api.crds import KINDS, definition, main, render, schema_of
-from virtualserver.api.schema import KEYWORDS, RULES, SchemaError, structural
+from virtualserver.api.rule import RULES, Rule, Text, form
+from virtualserver.api.schema import KEYWORDS, SchemaError, structural
 
-RULE = {"rule": "self != 'x'", "message": "must not be x"}
+NOT_X = Rule("self != 'x'", "must not be x", lambda text: text != "x")
 
 
 class Inner(ApiModel):
@@ -30,7 +31,7 @@ class Outer(ApiModel):
     only: Literal["a"] = Field("a", description="One of one.")
     inner: Inner = Field(Inner(), description="Its use speaks.")
     perhaps: Inner | None = Field(None, description="May be left out.")
-    named: Annotated[str, text("^[a-z]+\\s$", "must be a word", 9, [RULE])] = Field(description="With a form.")
+    named: Annotated[str, Text(9, form("^[a-z]+\\s$", "must be a word"), NOT_X)] = Field(description="With a form.")
     on: bool = Field(False, description="A switch.")
     many: list[Inner] = Field([], description="A list.")
 
@@ -63,7 +64,7 @@ def test_a_status_has_no_defaults() -> None:
 def test_a_form_becomes_a_rule_with_words_for_people() -> None:
     named = structural(Outer)["properties"]["named"]
     assert "pattern" not in named
-    assert named[RULES] == [{"rule": 'self.matches("^[a-z]+\\\\s$")', "message": "must be a word"}, RULE]
+    assert named[RULES] == [{"rule": 'self.matches("^[a-z]+\\\\s$")', "message": "must be a word"}, NOT_X.wire()]
 
 
 def test_choices_of_one_are_still_choices() -> None:

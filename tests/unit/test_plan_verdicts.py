@@ -35,9 +35,6 @@ def test_a_plain_virtual_server_is_accepted() -> None:
             {"groups": [director_group(gateway={"interface": "eth1", "addresses": ["198.18.1.1"]})]},
             ["gateway of DirectorGroup default"],
         ),
-        ("127.0.0.9", {}, ["127.0.0.9", "loopback"]),
-        ("169.254.169.254", {}, ["link-local or metadata"]),
-        ("224.0.0.18", {}, ["multicast"]),
     ],
 )
 def test_an_address_that_belongs_to_somebody_else_is_refused(
@@ -48,6 +45,41 @@ def test_an_address_that_belongs_to_somebody_else_is_refused(
     assert accepted.reason == Reason.ADDRESS_FORBIDDEN
     for word in ["spec.addresses", *words]:
         assert word in accepted.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"addresses": ["127.0.0.9"]}, "spec.addresses[0]: must not be a loopback address (127.0.0.0/8 or ::1)"),
+        ({"addresses": ["::ffff:198.18.0.9"]}, "spec.addresses[0]: must be an IPv4 or IPv6 address"),
+        ({"addresses": ["198.18.0.9", "fd00::9"]}, "spec.addresses: fd00::9 has no real server of its family"),
+        ({"realServers": [{}]}, "spec.realServers[0]: exactly one of address and service must be set; add one"),
+        (
+            {"realServers": [{"address": "198.18.1.21", "service": {"name": "web"}}]},
+            "spec.realServers[0]: exactly one of address and service must be set; remove one of them",
+        ),
+        ({"scheduler": {"name": "mh", "flags": ["sh-port"]}}, "spec.scheduler.flags: must belong to the scheduler"),
+        (
+            {"persistence": {"type": "SourceAddress", "timeout": "999ms"}},
+            "spec.persistence.timeout: must be from 1s to 744h (got '999ms')",
+        ),
+        (
+            {"persistence": {"type": "SourceAddress", "timeout": "1s1ms"}},
+            "spec.persistence.timeout: must be whole seconds",
+        ),
+        ({"monitors": [{"timeout": "3s"}]}, "spec.monitors[0].timeout: must not be longer than interval (3s > 2s)"),
+        ({"ports": [{"port": 80}, {"port": 80}]}, 'spec.ports[1]: Duplicate value: {"port":80,"protocol":"TCP"}'),
+        (
+            {"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "a"}]},
+            "spec.ports: must not contain a name twice: a",
+        ),
+        ({"ports": [{"port": "80"}]}, "spec.ports[0].port: Input should be a valid integer (got '80')"),
+    ],
+)
+def test_what_an_older_definition_let_through_is_refused_by_the_name_of_the_field(spec: Json, words: str) -> None:
+    accepted = verdict_of(virtual_servers=[virtual_server(**spec)]).accepted
+    assert accepted.reason == Reason.INVALID_SPEC
+    assert accepted.message.startswith(words)
 
 
 def test_the_api_servers_address_is_refused() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
+
+from virtualserver.api.rule import RULES, Rule
 
 GROUP = "virtualserver.dev"
 VERSION = "v1alpha1"
@@ -15,50 +18,43 @@ API_VERSION = f"{GROUP}/{VERSION}"
 DURATION_PATTERN = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
 """Durations as the Gateway API writes them (GEP-2257)."""
 
-PATTERN_MESSAGE = "x-pattern-message"
-"""Schema keyword of our own beside ``pattern``: what a person is told when the value does not match."""
-
 _DURATION_PART = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-
-
-def text(pattern: str, message: str, max_length: int, rules: list[dict[str, str]] | None = None) -> Any:
-    """Return what ``Annotated`` needs for a string with a form; the message says how the form looks."""
-    extra: dict[str, Any] = {PATTERN_MESSAGE: message, "x-kubernetes-validations": rules or []}
-    return Field(pattern=pattern, max_length=max_length, json_schema_extra=extra)
-
-
-def duration(rules: list[dict[str, str]]) -> Any:
-    """Return what ``Annotated`` needs for a duration that satisfies ``rules``."""
-    return text(DURATION_PATTERN, "must be a duration such as 500ms, 2s or 1m30s", 32, rules)
+_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 
 class ApiModel(BaseModel):
     """Base of every API type. Unknown fields are ignored: an older agent survives a newer definition."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    validations: ClassVar[tuple[Rule, ...]] = ()
+    """What must hold between the members."""
+
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        for rule in self.validations:
+            rule.check(self)
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Put the rules beside what else holds."""
+        made = handler(core)
+        if cls.validations:
+            handler.resolve_ref_schema(made)[RULES] = [rule.wire() for rule in cls.validations]
+        return made
 
     def wire(self) -> dict[str, Any]:
         """Return the JSON form as the API server takes it, without unset optional fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def seconds(duration: str) -> float:
-    """Return a duration such as ``1m30s`` or ``500ms`` in seconds; raises ValueError when it is none."""
+def milliseconds(duration: str) -> int:
+    """Return a duration such as ``1m30s`` or ``500ms`` in milliseconds; raises ValueError when it is none."""
     if not re.fullmatch(DURATION_PATTERN, duration):
         raise ValueError(f"not a duration: {duration!r}")
-    return sum(int(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(duration))
+    return sum(int(number) * _MILLISECONDS[unit] for number, unit in _DURATION_PART.findall(duration))
 
 
-def rule(expression: str, message: str, path: str = "", details: str = "") -> dict[str, str]:
-    """Return one CEL rule for ``x-kubernetes-validations``.
-
-    ``path`` names the field that is to blame; ``details`` is an expression that makes a message with the
-    values in it (``message`` stands in where it cannot be evaluated).
-    """
-    made = {"rule": expression, "message": message}
-    if details:
-        made["messageExpression"] = details
-    if path:
-        made["fieldPath"] = path
-    return made
+def seconds(duration: str) -> float:
+    """Return a duration such as ``1m30s`` or ``500ms`` in seconds; raises ValueError when it is none."""
+    return milliseconds(duration) / 1000

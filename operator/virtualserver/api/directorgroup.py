@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from virtualserver.api import rules
-from virtualserver.api.base import ApiModel, text
+from virtualserver.api.addresses import NETWORK
+from virtualserver.api.base import ApiModel
+from virtualserver.api.listrules import UNIQUE_ADDRESSES
+from virtualserver.api.rule import Checked, Distinct, Text
 from virtualserver.api.status import Condition
-from virtualserver.api.virtualserver import RealAddress
+from virtualserver.api.virtualserver import Address
 
 LinkName = Annotated[
     str,
-    text(
+    rules.text(
         r"^[A-Za-z0-9_][!-.0-9;-~]{0,14}$",
         "must be the name of a network link, such as eth0: 1 to 15 characters, no slash, colon or space",
         15,
     ),
 ]
-Network = Annotated[str, Field(max_length=49, json_schema_extra=rules.checked(rules.NETWORK))]
+Network = Annotated[str, Text(49, *NETWORK)]
 LabelValue = Annotated[
     str,
-    text(
+    rules.text(
         r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$",
         "must be the value of a label: at most 63 letters, digits, dashes, underscores and dots",
         63,
@@ -33,10 +36,10 @@ LabelValue = Annotated[
 class Gateway(ApiModel):
     """Floating addresses that the active director holds, for real servers to use as their default gateway."""
 
-    model_config = ConfigDict(json_schema_extra=rules.checked([rules.UNIQUE_ADDRESSES]))
+    validations = (UNIQUE_ADDRESSES,)
 
     interface: LinkName = Field(description="Link of the directors towards the real servers.")
-    addresses: list[RealAddress] = Field(
+    addresses: list[Address] = Field(
         min_length=1,
         max_length=4,
         description="The floating gateway addresses, IPv4 and IPv6.",
@@ -47,22 +50,20 @@ class Gateway(ApiModel):
 class DirectorGroupSpec(ApiModel):
     """Which nodes are directors, and where their virtual addresses go."""
 
-    node_selector: dict[str, LabelValue] = Field(
+    node_selector: Annotated[dict[str, LabelValue], Checked(rules.NODE_SELECTOR)] = Field(
         min_length=1,
         max_length=16,
         description="Labels that a node must have, all of them, to be a director of this group.",
-        json_schema_extra=rules.checked(rules.NODE_SELECTOR),
     )
     interface: LinkName = Field(description="Link of the directors towards the clients; virtual addresses go there.")
     gateway: Gateway | None = Field(
         None,
         description="Floating gateway of the real servers, for NAT without source translation.",
     )
-    real_server_networks: list[Network] = Field(
+    real_server_networks: Annotated[list[Network], Distinct()] = Field(
         [],
         max_length=64,
         description="Networks in which real servers given by address must lie. Empty: no limit.",
-        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 
 

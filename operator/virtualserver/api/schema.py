@@ -7,7 +7,6 @@ pydantic                                         structural schema
 ``default`` of a model                           the wire form, without what is not set
 ``const``                                        an ``enum`` of one
 ``integer``                                      with ``format`` int32 or int64
-``pattern`` beside ``base.PATTERN_MESSAGE``      a rule with that message: a person should not read an expression
 
 Every other keyword must be on the list of what an API server takes; anything else is an error here, not there.
 """
@@ -20,11 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from virtualserver.api.base import PATTERN_MESSAGE, rule
+from virtualserver.api.rule import LIST_KEYS, LIST_TYPE, RULES
 
 Schema = dict[str, Any]
 
-RULES = "x-kubernetes-validations"
 KEYWORDS = (
     "description",
     "type",
@@ -35,7 +33,6 @@ KEYWORDS = (
     "maximum",
     "minLength",
     "maxLength",
-    "pattern",
     "minItems",
     "maxItems",
     "minProperties",
@@ -44,8 +41,8 @@ KEYWORDS = (
     "properties",
     "additionalProperties",
     "items",
-    "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
+    LIST_TYPE,
+    LIST_KEYS,
     RULES,
 )
 """What may stand in a schema, in the order in which it is written."""
@@ -82,9 +79,8 @@ def _convert(node: Schema, definitions: dict[str, Schema], defaults: bool, path:
             made["enum"] = [value]
         elif keyword in KEYWORDS:
             made[keyword] = copy.deepcopy(value)
-        elif keyword not in ("title", "$defs", PATTERN_MESSAGE):
+        elif keyword not in ("title", "$defs"):
             raise SchemaError(f"{path}: a structural schema has no {keyword!r}")
-    _pattern_to_rule(made, node.get(PATTERN_MESSAGE))
     _number_format(made)
     _say_limits(made)
     if "type" not in made:
@@ -120,13 +116,6 @@ def _without_null(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_null(member) for member in value]
     return value
-
-
-def _pattern_to_rule(made: Schema, message: str | None) -> None:
-    if message is None:
-        return
-    expression = f"self.matches({json.dumps(made.pop('pattern'))})"
-    made[RULES] = [rule(expression, message), *made[RULES]]
 
 
 def _number_format(made: Schema) -> None:

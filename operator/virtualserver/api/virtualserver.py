@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from virtualserver.api import rules
-from virtualserver.api.base import ApiModel, duration, text
+from virtualserver.api import listrules, rules
+from virtualserver.api.addresses import ADDRESS
+from virtualserver.api.base import ApiModel
 from virtualserver.api.enums import (
     AdminState,
     ForwardingMode,
@@ -21,12 +22,13 @@ from virtualserver.api.enums import (
     RealServerType,
     TransportProtocol,
 )
+from virtualserver.api.rule import Distinct, Text
 from virtualserver.model.schedulers import SCHEDULERS
 
-PortNumber = Annotated[int, Field(ge=1, le=65535)]
+PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 PortName = Annotated[
     str,
-    text(
+    rules.text(
         r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
         "must be small letters, digits and dashes, such as http or web-1, and not begin or end with a dash",
         63,
@@ -34,17 +36,16 @@ PortName = Annotated[
 ]
 ObjectName = Annotated[
     str,
-    text(
+    rules.text(
         r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
         "must be the name of an object: small letters, digits, dashes and dots",
         253,
     ),
 ]
-Interval = Annotated[str, duration(rules.duration_between("100ms", "1h"))]
-CheckTimeout = Annotated[str, duration(rules.duration_between("10ms", "1h"))]
-Memory = Annotated[str, duration([*rules.duration_between("1s", "744h"), rules.WHOLE_SECONDS])]
-VirtualAddress = Annotated[str, Field(max_length=45, json_schema_extra=rules.checked(rules.VIRTUAL_ADDRESS))]
-RealAddress = Annotated[str, Field(max_length=45, json_schema_extra=rules.checked(rules.REAL_ADDRESS))]
+Interval = Annotated[str, rules.duration(rules.between("100ms", "1h"))]
+CheckTimeout = Annotated[str, rules.duration(rules.between("10ms", "1h"))]
+Memory = Annotated[str, rules.duration(rules.between("1s", "744h"), rules.WHOLE_SECONDS)]
+Address = Annotated[str, Text(45, *ADDRESS)]
 SchedulerName = Literal["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf"]
 SchedulerFlag = Literal["sh-fallback", "sh-port", "mh-fallback", "mh-port"]
 
@@ -67,6 +68,7 @@ class Nat(ApiModel):
 
     source_translation: bool = Field(
         False,
+        strict=True,
         description=(
             "Give connections the director's own source address. Needed when real servers would otherwise answer "
             "clients past the director (same subnet, or a default route elsewhere). Off: real servers see the "
@@ -78,7 +80,7 @@ class Nat(ApiModel):
 class Forwarding(ApiModel):
     """How packets reach the real servers."""
 
-    model_config = ConfigDict(json_schema_extra=rules.checked(rules.FORWARDING))
+    validations = rules.FORWARDING
 
     mode: ForwardingMode = Field(ForwardingMode.NAT, description="Forwarding mode.")
     nat: Nat | None = Field(None, description="Settings of mode NAT.")
@@ -87,31 +89,30 @@ class Forwarding(ApiModel):
 class Scheduler(ApiModel):
     """Which real server gets the next connection."""
 
-    model_config = ConfigDict(json_schema_extra=rules.checked(rules.SCHEDULER))
+    validations = rules.SCHEDULER
 
     name: SchedulerName = Field("wlc", description="IPVS scheduler.")
-    flags: list[SchedulerFlag] = Field(
+    flags: Annotated[list[SchedulerFlag], Distinct()] = Field(
         [],
         max_length=2,
         description="Flags of the scheduler: sh-fallback and sh-port for sh, mh-fallback and mh-port for mh.",
-        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 
 
 class Persistence(ApiModel):
     """How a client stays with its real server."""
 
-    model_config = ConfigDict(json_schema_extra=rules.checked(rules.PERSISTENCE))
+    validations = rules.PERSISTENCE
 
     type: PersistenceType = Field(PersistenceType.NONE, description="None, or by the client's source address.")
     timeout: Memory | None = Field(
         None,
         description="How long a client without connections is remembered, in whole seconds (default 300s).",
     )
-    ipv4_prefix_length: Annotated[int, Field(ge=1, le=32)] | None = Field(
+    ipv4_prefix_length: Annotated[int, Field(ge=1, le=32, strict=True)] | None = Field(
         None, description="Clients sharing this many leading bits share a real server (default 32)."
     )
-    ipv6_prefix_length: Annotated[int, Field(ge=1, le=128)] | None = Field(
+    ipv6_prefix_length: Annotated[int, Field(ge=1, le=128, strict=True)] | None = Field(
         None, description="Clients sharing this many leading bits share a real server (default 128)."
     )
 
@@ -128,15 +129,15 @@ class ServiceReference(ApiModel):
 class RealServer(ApiModel):
     """One real server by its address, or all endpoints of a Service: exactly one of address and service."""
 
-    model_config = ConfigDict(json_schema_extra=rules.checked(rules.REAL_SERVER))
+    validations = rules.REAL_SERVER
 
     type: RealServerType | None = Field(None, description="Says which of address and service is set; may be left out.")
-    address: RealAddress | None = Field(None, description="IPv4 or IPv6 address of a machine or pod.")
+    address: Address | None = Field(None, description="IPv4 or IPv6 address of a machine or pod.")
     service: ServiceReference | None = Field(None, description="A Service whose ready endpoints are real servers.")
     port: PortNumber | None = Field(
         None, description="Port on this real server, when it differs from targetPort. Only with address."
     )
-    weight: Annotated[int, Field(ge=0, le=65535)] = Field(
+    weight: Annotated[int, Field(ge=0, le=65535, strict=True)] = Field(
         1, description="Share of new connections relative to the others; 0 gives none and keeps existing ones."
     )
     admin_state: AdminState = Field(
@@ -154,15 +155,15 @@ class TcpMonitor(ApiModel):
 class Monitor(ApiModel):
     """A check that every real server must pass to get connections."""
 
-    model_config = ConfigDict(json_schema_extra=rules.checked(rules.MONITOR))
+    validations = rules.MONITOR
 
     type: MonitorType = Field(MonitorType.TCP, description="TCP: a connection can be opened.")
     interval: Interval = Field("2s", description="Time between the starts of two checks, 100ms to 1h.")
     timeout: CheckTimeout = Field("1s", description="Time after which a check has failed; at most the interval.")
-    rise: Annotated[int, Field(ge=1, le=100)] = Field(
+    rise: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(
         2, description="Successes in a row that bring a down real server up. The first check ever needs one."
     )
-    fall: Annotated[int, Field(ge=1, le=100)] = Field(
+    fall: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(
         3, description="Failures in a row that take an up real server down."
     )
     on_down: OnDown = Field(
@@ -175,21 +176,15 @@ class Monitor(ApiModel):
 class VirtualServerSpec(ApiModel):
     """The wanted state of a virtual server."""
 
-    model_config = ConfigDict(json_schema_extra=rules.checked(rules.VIRTUAL_SERVER))
+    validations = listrules.VIRTUAL_SERVER
 
-    addresses: list[VirtualAddress] = Field(
+    addresses: list[Address] = Field(
         min_length=1,
         max_length=8,
         description="Virtual addresses, IPv4 and IPv6.",
     )
-    ports: list[Port] = Field(
-        min_length=1,
-        max_length=16,
-        description="Ports of the virtual server.",
-        json_schema_extra={
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["port", "protocol"],
-        },
+    ports: Annotated[list[Port], Distinct("port", "protocol")] = Field(
+        min_length=1, max_length=16, description="Ports of the virtual server."
     )
     forwarding: Forwarding = Field(Forwarding(), description="How packets reach the real servers.")
     scheduler: Scheduler = Field(Scheduler(), description="Which real server gets the next connection.")

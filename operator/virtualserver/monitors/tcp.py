@@ -23,10 +23,10 @@ import socket
 import struct
 from collections.abc import Callable
 
+from virtualserver.api.addresses import forbidden
 from virtualserver.api.reasons import Reason
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.model.types import IPAddress
-from virtualserver.plan.addresses import forbidden
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from virtualserver.api.addresses import forbidden
 from virtualserver.api.enums import AdminState
 from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Port, RealServer, ServiceReference
 from virtualserver.model.types import DestinationKey, IPAddress, address_order
-from virtualserver.plan.addresses import forbidden
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import Endpoint, ObjectKey, VirtualServer, World
 

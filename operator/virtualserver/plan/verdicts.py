@@ -13,7 +13,6 @@ from ipaddress import ip_address, ip_network
 from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Port, VirtualServerSpec
 from virtualserver.model.types import IPAddress, Protocol, ServiceKey
-from virtualserver.plan.addresses import forbidden
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.realservers import Candidate, resolve
 from virtualserver.plan.world import DirectorGroup, IPNetwork, ObjectKey, VirtualServer, World
@@ -98,21 +97,6 @@ def _readable(_: _Context, server: VirtualServer) -> Finding | None:
     return None
 
 
-def _address_text(_: _Context, server: VirtualServer) -> Finding | None:
-    assert server.spec is not None
-    texts = [("spec.addresses", text) for text in server.spec.addresses]
-    texts += [("spec.realServers.address", one.address) for one in server.spec.real_servers if one.address]
-    for where, text in texts:
-        try:
-            kind = forbidden(ip_address(text))
-        except ValueError:
-            return Finding(False, Reason.INVALID_SPEC, f"{where}: {text!r} is not an IP address")
-        if kind:
-            reason = Reason.ADDRESS_FORBIDDEN if where == "spec.addresses" else Reason.REAL_SERVER_FORBIDDEN
-            return Finding(False, reason, f"{where}: {text} is {kind}")
-    return None
-
-
 def _has_group(context: _Context, server: VirtualServer) -> Finding | None:
     assert server.spec is not None
     name = server.spec.director_group
@@ -185,7 +169,6 @@ def _address_free(context: _Context, server: VirtualServer) -> Finding | None:
 
 _CHECKS: tuple[Callable[[_Context, VirtualServer], Finding | None], ...] = (
     _readable,
-    _address_text,
     _has_group,
     _address_allowed,
     _real_servers_allowed,

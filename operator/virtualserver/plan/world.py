@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from virtualserver.api.directorgroup import DirectorGroupSpec
+from virtualserver.api.rule import first_problem
 from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.model.types import IPAddress
 
@@ -129,12 +130,6 @@ def key_of(obj: Json) -> ObjectKey:
     return ObjectKey(metadata.get("namespace", ""), metadata["name"])
 
 
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"spec.{where}: {first['msg']} (got {first['input']!r:.80})"
-
-
 def virtual_server(obj: Json) -> VirtualServer:
     """Read a VirtualServer; one that cannot be read becomes a value with ``problem`` set, never an exception."""
     metadata = obj["metadata"]
@@ -142,7 +137,7 @@ def virtual_server(obj: Json) -> VirtualServer:
     try:
         spec = VirtualServerSpec.model_validate(obj.get("spec", {}))
     except ValidationError as error:
-        problem = _first_problem(error)
+        problem = first_problem(error)
     return VirtualServer(
         key_of(obj),
         metadata.get("uid", ""),
@@ -160,25 +155,11 @@ def director_group(obj: Json) -> DirectorGroup:
     try:
         spec = DirectorGroupSpec.model_validate(obj.get("spec", {}))
     except ValidationError as error:
-        problem = _first_problem(error)
-    if spec is not None:
-        problem = _unreadable_text(spec)
-        spec = None if problem else spec
+        problem = first_problem(error)
     active = (obj.get("status") or {}).get("activeDirector")
     return DirectorGroup(
         metadata["name"], metadata.get("uid", ""), metadata.get("generation", 0), spec, active, problem
     )
-
-
-def _unreadable_text(spec: DirectorGroupSpec) -> str:
-    """Return what is wrong with addresses and networks that an older definition let through, or ""."""
-    for text in spec.gateway.addresses if spec.gateway else ():
-        if _address(text) is None:
-            return f"spec.gateway.addresses: {text!r} is not an IP address"
-    for text in spec.real_server_networks:
-        if not _networks([text]):
-            return f"spec.realServerNetworks: {text!r} is not a network"
-    return ""
 
 
 def _address(text: str) -> IPAddress | None:

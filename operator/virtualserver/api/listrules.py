@@ -1,0 +1,186 @@
+"""Rules between the members of lists: nothing twice, and addresses and real servers that fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from virtualserver.api.addresses import parsed, shortest
+from virtualserver.api.rule import Rule
+
+if TYPE_CHECKING:
+    from virtualserver.api.virtualserver import RealServer, VirtualServerSpec
+
+Known = Any
+"""What a rule computes once for all real servers."""
+
+
+def _canonical(address: str) -> str:
+    """Return the CEL expression of an address in its one shortest form; what is no address stays as it is."""
+    return f"(isIP({address}) ? string(ip({address})) : {address})"
+
+
+def unique(
+    cel: str,
+    keys: Callable[[Any], Sequence[Hashable]],
+    words: str,
+    path: str,
+    names: tuple[str, Callable[[Any, int], str]],
+) -> Rule:
+    """Return the rule that the list at ``path`` has no member twice, with a message that names the first one.
+
+    ``cel`` is the CEL list of what must differ, ``keys`` the same in Python: one for each member, empty for members
+    that do not count. ``names`` is the name of the member with index ``i``, in both spellings. One-member lists
+    stand in for variables, which these rules cannot have: ``[list].all(l, ...)`` computes the list once.
+    """
+    doubled = "x.size() > 0 && l.indexOf(x) != l.lastIndexOf(x)"
+    index = f"[{cel}].map(l, l.lastIndexOf(l.filter(x, {doubled})[0]))"
+    message = f"must not contain {words} twice"
+
+    def twice(value: Any) -> int | None:
+        """Index of the last copy of the first member that is there twice."""
+        listed = keys(value)
+        copies = {key: index for index, key in enumerate(listed)}
+        return next((copies[key] for index, key in enumerate(listed) if key and copies[key] != index), None)
+
+    return Rule(
+        f"[{cel}].all(l, l.all(x, !({doubled})))",
+        message,
+        lambda value: twice(value) is None,
+        path,
+        f"{index}.map(i, '{message}: ' + {names[0]})[0]",
+        lambda value: f"{message}: {names[1](value, twice(value) or 0)}",
+    )
+
+
+def no_real_server(
+    cel: str,
+    bad: Callable[[VirtualServerSpec, RealServer, Known], bool],
+    message: str,
+    known: tuple[str, Callable[[VirtualServerSpec], Known]] = ("[]", lambda _: None),
+) -> Rule:
+    """Return the rule that ``cel`` and ``bad`` hold for no real server ``r``.
+
+    ``known`` is what ``cel`` calls ``known``. The message begins with the first bad one, by its address or the name
+    of its Service.
+    """
+    named = (
+        "has(self.realServers[i].address) ? self.realServers[i].address : has(self.realServers[i].service) ? "
+        "'Service ' + self.realServers[i].service.name : 'one'"
+    )
+
+    def first(spec: VirtualServerSpec) -> RealServer | None:
+        facts = known[1](spec)
+        return next((one for one in spec.real_servers if bad(spec, one, facts)), None)
+
+    return Rule(
+        f"[{known[0]}].all(known, !self.realServers.exists(r, {cel}))",
+        f"a real server {message}",
+        lambda spec: first(spec) is None,
+        ".realServers",
+        f"[{known[0]}].map(known, self.realServers.map(r, {cel}).indexOf(true)).map(i, ({named}) + ' {message}')[0]",
+        lambda spec: f"{_name(first(spec))} {message}",
+    )
+
+
+def _name(server: RealServer | None) -> str:
+    if server is None or server.service is None:
+        return str(server and server.address)
+    return f"Service {server.service.name}"
+
+
+def _key(server: RealServer) -> Hashable:
+    if server.service is not None:
+        return "Service", server.service.name, server.service.port or 0
+    return shortest(server.address or ""), server.port or 0
+
+
+def _versions(spec: VirtualServerSpec) -> set[int]:
+    return {address.version for address in map(parsed, spec.addresses) if address is not None}
+
+
+def _served_versions(spec: VirtualServerSpec) -> set[int]:
+    """Families of the real servers; those of a Service are not known, so it counts as both."""
+    if any(one.service for one in spec.real_servers):
+        return {4, 6}
+    return {address.version for one in spec.real_servers if (address := parsed(one.address or ""))}
+
+
+def _version(server: RealServer) -> int | None:
+    address = parsed(server.address or "")
+    return address.version if address is not None else None
+
+
+def _unserved(spec: VirtualServerSpec) -> str:
+    """Return the first virtual address whose family no real server has; "" when there is none."""
+    served = _served_versions(spec)
+    return next((text for text in spec.addresses if (one := parsed(text)) and one.version not in served), "")
+
+
+_ADDRESSES = f"self.addresses.map(a, {_canonical('a')})"
+_FAMILIES = "self.addresses.map(a, isIP(a) ? ip(a).family() : 0)"
+_SERVED = "self.realServers.map(r, has(r.address) && isIP(r.address) ? ip(r.address).family() : 0)"
+_OTHER_FAMILY = "NAT does not translate between families; "
+_UNSERVED = "has no real server of its family (IPv4 or IPv6): " + _OTHER_FAMILY + "add one or remove the address"
+
+UNIQUE_ADDRESSES = unique(
+    _ADDRESSES,
+    lambda value: [shortest(address) for address in value.addresses],
+    "an address",
+    ".addresses",
+    ("self.addresses[i]", lambda value, index: str(value.addresses[index])),
+)
+
+VIRTUAL_SERVER = (
+    UNIQUE_ADDRESSES,
+    unique(
+        "self.ports.map(p, has(p.name) ? p.name : '')",
+        lambda spec: [port.name or "" for port in spec.ports],
+        "a name",
+        ".ports",
+        ("self.ports[i].name", lambda spec, index: str(spec.ports[index].name)),
+    ),
+    unique(
+        f"self.realServers.map(r, has(r.address) ? [dyn({_canonical('r.address')}), dyn(has(r.port) ? r.port : 0)] : "
+        "has(r.service) ? [dyn('Service'), dyn(r.service.name), dyn(has(r.service.port) ? r.service.port : 0)] : [])",
+        lambda spec: [_key(one) for one in spec.real_servers],
+        "a real server",
+        ".realServers",
+        (
+            "(has(self.realServers[i].address) ? self.realServers[i].address : "
+            "'Service ' + self.realServers[i].service.name) + '; remove one, or give them different ports'",
+            lambda spec, index: f"{_name(spec.real_servers[index])}; remove one, or give them different ports",
+        ),
+    ),
+    no_real_server(
+        "self.ports.size() > 1 && has(r.port)",
+        lambda spec, one, _: len(spec.ports) > 1 and one.port is not None,
+        "must not have a port of its own when spec.ports has several entries; use spec.ports[].targetPort",
+    ),
+    no_real_server(
+        "self.ports.size() > 1 && has(r.service) && has(r.service.port)",
+        lambda spec, one, _: len(spec.ports) > 1 and one.service is not None and one.service.port is not None,
+        "must not have service.port when spec.ports has several entries; use spec.ports[].targetPort",
+    ),
+    no_real_server(
+        "known.size() > 0 && !(0 in known) && has(r.address) && isIP(r.address) && !(ip(r.address).family() in known)",
+        lambda _, one, versions: one.address is not None and _version(one) not in versions,
+        f"is of another family (IPv4 or IPv6) than spec.addresses: {_OTHER_FAMILY}"
+        "add a virtual address of that family or remove it",
+        (_FAMILIES, _versions),
+    ),
+    Rule(
+        f"[{_FAMILIES}].all(f, !(4 in f) || !(6 in f) || [{_SERVED}].all(s, 0 in s || (4 in s && 6 in s)))",
+        f"an address {_UNSERVED}",
+        lambda spec: not _unserved(spec),
+        ".addresses",
+        f"[{_SERVED}].map(s, self.addresses.filter(a, isIP(a) && !(ip(a).family() in s))[0] + ' {_UNSERVED}')[0]",
+        lambda spec: f"{_unserved(spec)} {_UNSERVED}",
+    ),
+    no_real_server(
+        f"has(r.address) && {_canonical('r.address')} in known",
+        lambda _, one, addresses: one.address is not None and shortest(one.address) in addresses,
+        "is also one of spec.addresses: the virtual server would serve itself; remove it",
+        (_ADDRESSES, lambda spec: {shortest(address) for address in spec.addresses}),
+    ),
+)
