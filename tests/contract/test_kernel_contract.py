@@ -71,6 +71,17 @@ class TestServices:
         do(kernel, AddService(service(port=0), wanted))
         assert kernel.read().services == {service(port=0): Service(wanted)}
 
+    @pytest.mark.parametrize("version", [4, 6])
+    def test_one_packet_scheduling_is_for_udp(self, kernel: Kernel, version: int) -> None:
+        key = service(version, 53, Protocol.UDP)
+        for flags in (["ops"], ["sh-port", "ops"], ["sh-port"]):
+            wanted = content(version, "sh", flags)
+            do(kernel, AddService(key, wanted) if flags == ["ops"] else SetService(key, wanted))
+            assert kernel.read().services == {key: Service(wanted)}
+        for protocol in (Protocol.TCP, Protocol.SCTP):
+            operation = AddService(service(version, 53, protocol), content(version, flags=["ops"]))
+            assert refused(kernel, operation).errno == errno.EINVAL
+
     def test_set_replaces_all(self, kernel: Kernel) -> None:
         do(kernel, AddService(service(), ServiceContent("mh", frozenset({"mh-port", "mh-fallback"}), 300, 24)))
         do(kernel, AddDestination(service(), server(), settings()))

@@ -52,6 +52,11 @@ class TestIpvsadmSees:
         do(kernel, AddService(service(), wanted))
         assert _saved() == ["-A -t 198.18.0.100:80 -s sh -p 300 -M 255.255.255.0 -b sh-fallback,sh-port"]
 
+    def test_one_packet_scheduling(self, kernel: Kernel) -> None:
+        wanted = ServiceContent("sh", frozenset({"sh-port", "ops"}))
+        do(kernel, AddService(service(port=53, protocol=Protocol.UDP), wanted))
+        assert _saved() == ["-A -u 198.18.0.100:53 -s sh -o -b sh-port"]
+
     def test_ipv6_prefix(self, kernel: Kernel) -> None:
         do(kernel, AddService(service(6), ServiceContent("rr", frozenset(), 60, 64)))
         assert _saved() == ["-A -t [fd00:18::100]:80 -s rr -p 60 -M 64"]
@@ -154,7 +159,7 @@ class TestOtherHandsAreSeen:
         key = service(port=53, protocol=Protocol.UDP)
         do(kernel, AddService(key, content()))
         run("ipvsadm -E -u 198.18.0.100:53 -s wrr -o")
-        assert kernel.read().services[key].content.flags == {"one-packet"}
+        assert kernel.read().services[key].content.flags == {"ops"}
 
     def test_unchanged_services_are_the_same_objects(self, kernel: Kernel) -> None:
         one, two = service(port=80), service(port=81)

@@ -291,7 +291,7 @@ class TestForeignSettings:
 
     @pytest.mark.parametrize(
         ("bits", "names"),
-        [(0x4, {"one-packet"}), (0x8, {"flag-1"}), (0x20, {"bits-0x20"}), (0x1, {"persistent-0"})],
+        [(0x4, {"ops"}), (0x8, {"flag-1"}), (0x20, {"bits-0x20"}), (0x1, {"persistent-0"})],
     )
     def test_flags_without_a_word(self, bits: int, names: set[str]) -> None:
         assert self._service(bits | 0x2).flags == names

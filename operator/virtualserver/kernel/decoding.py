@@ -2,7 +2,7 @@
 
 What a value cannot express is shown, never dropped, so that a diff sees what another hand has set: an unknown
 forwarding method becomes a member named ``UNKNOWN_7``, a mask that is no prefix becomes prefix -1, service flags and
-a persistence engine that we never ask for become names in ``flags`` (``one-packet``, ``pe-sip``).
+a persistence engine that we never ask for become names in ``flags`` (``bits-0x20``, ``pe-sip``).
 Statistics are skipped without being looked at.
 """
 
@@ -105,8 +105,6 @@ def _service_content(address: IPAddress, fields: dict[int, bytes]) -> ServiceCon
     bits: int = _TWO_U32.unpack_from(fields[wire.SVC_FLAGS])[0]
     timeout: int = _U32.unpack_from(fields[wire.SVC_TIMEOUT])[0]
     names = set(flag_names(scheduler, bits))
-    if bits & wire.SVC_F_ONEPACKET:
-        names.add("one-packet")
     if bits & _UNKNOWN_SERVICE_BITS:
         names.add(f"bits-{bits & _UNKNOWN_SERVICE_BITS:#x}")
     if bits & wire.SVC_F_PERSISTENT and not timeout:

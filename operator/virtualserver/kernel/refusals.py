@@ -24,7 +24,7 @@ from virtualserver.model.operations import (
     SetService,
     WriteSysctl,
 )
-from virtualserver.model.schedulers import SCHEDULERS
+from virtualserver.model.schedulers import ONE_PACKET, SCHEDULERS
 from virtualserver.model.types import (
     DestinationContent,
     DestinationKey,
@@ -66,7 +66,10 @@ def check_service(key: ServiceKey, content: ServiceContent) -> None:
     if not (0 if key.address.version == 4 else 1) <= content.persistence_prefix <= bits:
         reason = f"persistence prefix {content.persistence_prefix} is not one of IPv{key.address.version}"
         raise RefusedError(errno.EINVAL, reason)
-    stray = content.flags.difference(SCHEDULERS.get(content.scheduler, ()))
+    if ONE_PACKET in content.flags and key.protocol is not Protocol.UDP:
+        # the kernel would store it and never look at it (ip_vs_core.c: ip_vs_schedule); ipvsadm refuses it, too
+        raise RefusedError(errno.EINVAL, f"only UDP can be scheduled packet by packet, not {key}")
+    stray = content.flags.difference(SCHEDULERS.get(content.scheduler, ()), {ONE_PACKET})
     if stray:
         raise RefusedError(errno.EINVAL, f"scheduler {content.scheduler} has no flag {', '.join(sorted(stray))}")
     if not 1 <= len(content.scheduler.encode()) <= 15:

@@ -1,4 +1,4 @@
-"""The schedulers of IPVS and the flags that each one has (``net/netfilter/ipvs/ip_vs_*.c``)."""
+"""The schedulers of IPVS, their flags (``net/netfilter/ipvs/ip_vs_*.c``), and the one flag that all have."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {
 }
 """Scheduler name -> its flags, in the order of the bits 0x08 and 0x10."""
 
+ONE_PACKET = "ops"
+"""Every packet of a UDP service is scheduled anew; no connection is kept (``IP_VS_SVC_F_ONEPACKET``)."""
+
+_ONE_PACKET_BIT = 0x04
 _GENERIC = ("flag-1", "flag-2")
-_BIT_BY_FLAG = {flag: 0x08 << position for flags in SCHEDULERS.values() for position, flag in enumerate(flags)}
-"""``IP_VS_SVC_F_SCHED1`` (0x08) and ``SCHED2`` (0x10); each scheduler gives the bits names of its own."""
+_BIT_BY_FLAG = {
+    ONE_PACKET: _ONE_PACKET_BIT,
+    **{flag: 0x08 << position for flags in SCHEDULERS.values() for position, flag in enumerate(flags)},
+}
+"""``IP_VS_SVC_F_SCHED1`` (0x08) and ``SCHED2`` (0x10); each scheduler gives these bits names of its own."""
 
 
 def flag_bits(flags: frozenset[str]) -> int:
@@ -33,6 +40,7 @@ def flag_bits(flags: frozenset[str]) -> int:
 
 
 def flag_names(scheduler: str, bits: int) -> frozenset[str]:
-    """Return the names of the scheduler bits set in ``bits``; bits that a scheduler lacks get a generic name."""
+    """Return the names of the flags set in ``bits``; bits that a scheduler lacks get a generic name."""
     names = SCHEDULERS.get(scheduler) or _GENERIC
-    return frozenset(name for position, name in enumerate(names) if bits & (0x08 << position))
+    found = {name for position, name in enumerate(names) if bits & (0x08 << position)}
+    return frozenset(found | {ONE_PACKET} if bits & _ONE_PACKET_BIT else found)

@@ -69,7 +69,7 @@ class ServiceKey:
 class ServiceContent:
     """How a virtual service is set.
 
-    ``flags`` are names as ``model.schedulers`` knows them (``sh-port`` ...). ``persistence_timeout`` is in
+    ``flags`` are names as ``model.schedulers`` knows them (``sh-port``, ``ops`` ...). ``persistence_timeout`` is in
     seconds, 0 for none. ``persistence_prefix`` is the client prefix length that shares one persistence
     entry (32 or 128 means each client has its own); the kernel keeps it also without persistence.
     """
