@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -25,14 +26,19 @@ from virtualserver.kernel.port import Kernel, KernelError
 from virtualserver.model.operations import (
     AddAddress,
     AddDestination,
+    AddLink,
     AddService,
+    RaiseLink,
     RemoveAddress,
     RemoveDestination,
+    RemoveLink,
     RemoveService,
     ReplaceRules,
 )
 from virtualserver.model.types import (
     ForwardingMethod,
+    LinkKind,
+    OwnLink,
     Protocol,
     Rules,
     ServiceContent,
@@ -349,12 +355,26 @@ class TestSurroundings:
 
         asyncio.run(main())
 
+    def test_changes_come_from_whichever_thread_of_the_pool_is_free(self, kernel: Kernel) -> None:
+        one = address("198.18.0.100", 32)
+
+        async def main() -> None:
+            for operation in (AddAddress(one), RemoveAddress(one), AddAddress(one)):
+                outcomes = await asyncio.get_running_loop().run_in_executor(
+                    ThreadPoolExecutor(1), do, kernel, operation
+                )
+                assert outcomes[0].ok
+
+        asyncio.run(main())
+        assert one in kernel.read().addresses
+
     def test_no_file_descriptor_is_left(self) -> None:
         count: Callable[[], int] = lambda: len(os.listdir("/proc/self/fd"))  # noqa: E731, PTH208
         before = count()
         for _ in range(3):
             kernel = Netlink()
             kernel.read()
+            do(kernel, AddLink("vs-a", OwnLink(LinkKind.DUMMY)), RaiseLink("vs-a"), RemoveLink("vs-a"))
             kernel.close()
         assert count() == before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from virtualserver.kernel.fake import FakeKernel
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.port import Kernel
 from virtualserver.model.operations import ReplaceRules
-from virtualserver.model.types import LinkAddress, Rules, Service, ServiceContent, ServiceKey
+from virtualserver.model.types import IPAddress, LinkAddress, Rules, Service, ServiceContent, ServiceKey
 
 REAL = os.environ.get("VS_CONTRACT", "fake") == "netlink"
 LINK = "vs-test0"
@@ -43,6 +44,17 @@ class World(Protocol):
 
     def foreign_address(self, cidr: str) -> LinkAddress:
         """Add an address to the link as another program would."""
+
+    def foreign_link(self, name: str, kind: str) -> None:
+        """Make a link as another program would; it vanishes with the world."""
+
+    def lower_link(self, name: str) -> None:
+        """Set a link down."""
+
+    def move_tunnel(self, name: str, local: IPAddress) -> None:
+        """Give an IPIP tunnel another local address."""
+
+    def remove_link(self, name: str) -> None: ...
 
     def flush_services(self) -> None: ...
 
@@ -98,6 +110,18 @@ class FakeWorld:
         self.kernel.addresses.add(address)
         return address
 
+    def foreign_link(self, name: str, kind: str) -> None:
+        self.kernel.links.add(name)
+
+    def lower_link(self, name: str) -> None:
+        self.kernel.own_links[name] = replace(self.kernel.own_links[name], up=False)
+
+    def move_tunnel(self, name: str, local: IPAddress) -> None:
+        self.kernel.own_links[name] = replace(self.kernel.own_links[name], local=local)
+
+    def remove_link(self, name: str) -> None:
+        self.kernel.remove_link(name)
+
     def flush_services(self) -> None:
         self.kernel.flush()
 
@@ -150,6 +174,19 @@ class NetlinkWorld:
         run(f"ip address add {cidr} dev {LINK} {'nodad' if interface.version == 6 else ''}")
         return LinkAddress(LINK, interface.ip, interface.network.prefixlen)
 
+    def foreign_link(self, name: str, kind: str) -> None:
+        run(f"ip link add {name} type {kind}")
+
+    def lower_link(self, name: str) -> None:
+        run(f"ip link set {name} down")
+
+    def move_tunnel(self, name: str, local: IPAddress) -> None:
+        remote = self.kernel.read().own_links[name].remote
+        run(f"ip link set {name} type ipip local {local} remote {remote}")
+
+    def remove_link(self, name: str) -> None:
+        run(f"ip link del {name}")
+
     def flush_services(self) -> None:
         run("ipvsadm -C")
 
@@ -158,7 +195,8 @@ class NetlinkWorld:
             run(f"{program} -F; {program} -t nat -F")
 
     def close(self) -> None:
-        run(f"ipvsadm -C; ip link del {LINK}")
+        links = [name for name in self.kernel.read().links if name.startswith("vs-")]
+        run("ipvsadm -C; ip -batch - <<'END'\n" + "\n".join(f"link del {name}" for name in links) + "\nEND")
         if self.kernel._iptables._backend is not None:  # rules were written or found: else four processes for nothing
             self.kernel.apply([ReplaceRules(Rules())])
         self.kernel.close()

@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 
 from virtualserver.agent.record import Record, RecordError
-from virtualserver.model.operations import AddAddress, AddService, ReplaceRules, WriteSysctl
-from virtualserver.model.types import LinkAddress, Protocol, Rules, ServiceContent, ServiceKey
+from virtualserver.model.operations import AddAddress, AddLink, AddService, ReplaceRules, WriteSysctl
+from virtualserver.model.types import (
+    LinkAddress,
+    LinkKind,
+    Owned,
+    OwnLink,
+    Protocol,
+    Rules,
+    ServiceContent,
+    ServiceKey,
+    State,
+)
 
 VIP = ip_address("fd00:18::100")
 KEY = ServiceKey(Protocol.TCP, VIP, 80)
@@ -18,6 +28,7 @@ MADE = (
     AddAddress(LinkAddress("eth0.100", VIP, 128)),
     WriteSysctl("net.ipv4.ip_forward", "1"),
     ReplaceRules(Rules(frozenset({KEY}))),
+    AddLink("vs-addresses", OwnLink(LinkKind.DUMMY)),
 )
 
 
@@ -28,6 +39,34 @@ def test_what_was_claimed_is_known_to_the_next_agent_with_the_values_found(tmp_p
     again = Record(tmp_path / "record.json")
     assert again.owned == first.owned
     assert again.owned.sysctls == {"net.ipv4.ip_forward": "0"}
+    assert again.owned.own_links == {"vs-addresses"}
+
+
+def test_a_record_of_the_first_version_is_understood(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(
+        '{"version":1,"services":["TCP fd00:18::100 80"],"addresses":["eth0 fd00:18::100 128"],'
+        '"sysctls":{"net.ipv4.ip_forward":"0"},"rules":true}'
+    )
+    assert Record(path).owned == Owned(
+        frozenset({KEY}), frozenset({LinkAddress("eth0", VIP, 128)}), {"net.ipv4.ip_forward": "0"}, True
+    )
+
+
+def test_settings_of_a_link_of_ours_are_not_kept_because_they_go_with_it(tmp_path: Path) -> None:
+    record = Record(tmp_path / "record.json")
+    record.claim([AddLink("vs-a", OwnLink(LinkKind.DUMMY))], {})
+    names = ("net.ipv4.conf.vs-a.rp_filter", "net.ipv4.conf.eth0.rp_filter")
+    record.claim([WriteSysctl(name, "2") for name in names], dict.fromkeys(names, "0"))
+    assert record.owned.sysctls == {"net.ipv4.conf.eth0.rp_filter": "0"}
+
+
+def test_a_link_is_forgotten_when_it_is_neither_wanted_nor_there(tmp_path: Path) -> None:
+    link = OwnLink(LinkKind.DUMMY)
+    record = Record(tmp_path / "record.json")
+    record.claim([AddLink("vs-a", link), AddLink("vs-b", link), AddLink("vs-c", link)], {})
+    record.settle(State(own_links={"vs-a": link}), State(own_links={"vs-b": link}))
+    assert Record(tmp_path / "record.json").owned.own_links == {"vs-a", "vs-b"}
 
 
 @pytest.mark.parametrize(

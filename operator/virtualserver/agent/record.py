@@ -1,7 +1,9 @@
 """What this node made, on disk: written before the kernel is, so that nothing of ours is ever forgotten.
 
-{"version": 1, "services": ["TCP 198.18.0.100 80"], "addresses": ["eth0 198.18.0.100 32"],
- "sysctls": {"net.ipv4.ip_forward": "0"}, "rules": true}
+{"version": 2, "services": ["TCP 198.18.0.100 80"], "addresses": ["eth0 198.18.0.100 32"],
+ "sysctls": {"net.ipv4.ip_forward": "0"}, "rules": true, "links": ["vs-addresses"]}
+
+Version 1 had no links.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from virtualserver.model.operations import AddAddress, AddService, Operation, ReplaceRules, WriteSysctl
+from virtualserver.model.operations import AddAddress, AddLink, AddService, Operation, ReplaceRules, WriteSysctl
 from virtualserver.model.types import LinkAddress, Owned, Protocol, Rules, ServiceKey, State
+from virtualserver.plan.settings import link_of
 
 
 class RecordError(Exception):
@@ -36,19 +39,24 @@ class Record:
         """
         services, addresses = set(self.owned.services), set(self.owned.addresses)
         sysctls, rules = dict(self.owned.sysctls), self.owned.rules
+        links = set(self.owned.own_links)
         for operation in operations:
             match operation:
                 case AddService():
                     services.add(operation.key)
                 case AddAddress():
                     addresses.add(operation.address)
+                case AddLink():
+                    links.add(operation.name)
+                case WriteSysctl() if link_of(operation.name) in links:
+                    pass  # goes with the link
                 case WriteSysctl():
                     sysctls.setdefault(operation.name, found[operation.name])
                 case ReplaceRules():
                     rules = rules or operation.rules != Rules()
                 case _:
                     pass
-        self._keep(Owned(frozenset(services), frozenset(addresses), sysctls, rules))
+        self._keep(Owned(frozenset(services), frozenset(addresses), sysctls, rules, frozenset(links)))
 
     def settle(self, desired: State, actual: State) -> None:
         """Forget what is neither wanted nor there any more."""
@@ -64,6 +72,7 @@ class Record:
                     if name in desired.sysctls or actual.sysctls.get(name) != before
                 },
                 rules=owned.rules and (actual.rules != Rules() or desired.rules != Rules()),
+                own_links=frozenset(n for n in owned.own_links if n in actual.own_links or n in desired.own_links),
             )
         )
 
@@ -90,11 +99,12 @@ def write_json(path: Path, value: Any) -> None:
 
 def _dump(owned: Owned) -> dict[str, Any]:
     return {
-        "version": 1,
+        "version": 2,
         "services": sorted(f"{key.protocol} {key.address} {key.port}" for key in owned.services),
         "addresses": sorted(f"{one.link} {one.address} {one.prefix}" for one in owned.addresses),
         "sysctls": dict(owned.sysctls),
         "rules": owned.rules,
+        "links": sorted(owned.own_links),
     }
 
 
@@ -108,6 +118,7 @@ def _load(path: Path) -> Owned:
             frozenset(LinkAddress(link, ip_address(host), int(prefix)) for link, host, prefix in addresses),
             dict(value["sysctls"]),
             bool(value["rules"]),
+            frozenset(map(str, value.get("links", ()))),
         )
     except FileNotFoundError:
         return Owned()

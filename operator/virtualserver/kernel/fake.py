@@ -9,10 +9,12 @@ from ipaddress import IPv6Address
 
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import (
+    NOT_OURS,
     FailHook,
     RefusedError,
     check_address,
     check_destination,
+    check_link,
     check_rules,
     check_service,
     explain,
@@ -20,11 +22,14 @@ from virtualserver.kernel.refusals import (
 from virtualserver.model.operations import (
     AddAddress,
     AddDestination,
+    AddLink,
     AddService,
     Operation,
     Outcome,
+    RaiseLink,
     RemoveAddress,
     RemoveDestination,
+    RemoveLink,
     RemoveService,
     ReplaceRules,
     SetDestination,
@@ -38,6 +43,8 @@ from virtualserver.model.types import (
     ForwardingMethod,
     IPAddress,
     LinkAddress,
+    LinkKind,
+    OwnLink,
     Rules,
     Service,
     ServiceKey,
@@ -67,6 +74,14 @@ SYSCTLS: dict[str, str] = {
 }
 """The settings of a fresh network namespace that the fake knows unless told otherwise."""
 
+LINK_SYSCTLS: dict[str, str] = {
+    "net.ipv4.conf.{}.rp_filter": "0",
+    "net.ipv4.conf.{}.arp_ignore": "0",
+    "net.ipv4.conf.{}.arp_announce": "0",
+    "net.ipv6.conf.{}.addr_gen_mode": "0",
+}
+"""The settings that come and go with a link of ours."""
+
 
 class FakeKernel:
     """Same verbs, same refusals, no privileges. ``services``, ``addresses`` ... may be changed "by hand" in tests.
@@ -83,6 +98,7 @@ class FakeKernel:
         fail: FailHook | None = None,
     ) -> None:
         self.links = set(links)
+        self.own_links: dict[str, OwnLink] = {}
         self.services: dict[ServiceKey, Service] = {}
         self.addresses: set[LinkAddress] = set()
         self.sysctls = dict(SYSCTLS if sysctls is None else sysctls)
@@ -105,6 +121,7 @@ class FakeKernel:
             sysctls={name: self.sysctls[name] for name in sysctls if name in self.sysctls},
             rules=self.rules if rules else Rules(),
             links=frozenset(self.links),
+            own_links=dict(self.own_links),
         )
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -122,8 +139,11 @@ class FakeKernel:
         self.rules = Rules()
 
     def remove_link(self, name: str) -> None:
-        """Take a link away, its addresses with it."""
+        """Take a link away, its addresses and settings with it."""
         self.links.discard(name)
+        self.own_links.pop(name, None)
+        for setting in LINK_SYSCTLS:
+            self.sysctls.pop(setting.format(name), None)
         self.addresses = {address for address in self.addresses if address.link != name}
 
     def set_destination(self, service: ServiceKey, key: DestinationKey, content: DestinationContent | None) -> None:
@@ -168,11 +188,33 @@ class FakeKernel:
                 _require(address.link in self.links, errno.ENODEV)
                 _require(address in self.addresses, errno.EADDRNOTAVAIL)
                 self.addresses.remove(address)
+            case AddLink(name, link):
+                self._add_link(name, link)
+            case RaiseLink(name):
+                self.own_links[name] = replace(self._own_link(name), up=True)
+            case RemoveLink(name):
+                self._own_link(name)
+                self.remove_link(name)
             case WriteSysctl(name, value):
                 self._write_sysctl(name, value)
             case ReplaceRules(rules):
                 check_rules(rules)
                 self.rules = rules
+
+    def _add_link(self, name: str, link: OwnLink) -> None:
+        check_link(name, link)
+        _require(name not in self.links, errno.EEXIST)
+        ends = {(other.kind, other.local, other.remote) for other in self.own_links.values()}
+        _require(link.kind is LinkKind.DUMMY or (link.kind, link.local, link.remote) not in ends, errno.EEXIST)
+        self.links.add(name)
+        self.own_links[name] = replace(link, up=False)
+        self.sysctls.update({setting.format(name): value for setting, value in LINK_SYSCTLS.items()})
+
+    def _own_link(self, name: str) -> OwnLink:
+        _require(name in self.links, errno.ENODEV)
+        if name not in self.own_links:
+            raise RefusedError(errno.EPERM, NOT_OURS)
+        return self.own_links[name]
 
     def _write_service(self, operation: AddService | SetService) -> None:
         key, content = operation.key, operation.content

@@ -1,4 +1,7 @@
-"""Links and addresses of this network namespace over rtnetlink (``include/uapi/linux/rtnetlink.h``)."""
+"""Reads links and addresses of this network namespace over rtnetlink (``include/uapi/linux/rtnetlink.h``).
+
+Done at every look at the kernel, so with our own socket: 0.1 ms instead of some ms. Changes are made in ``iproute``.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,21 @@ import socket
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 
-from virtualserver.kernel.attributes import NLM_F_CREATE, NLM_F_EXCL, MalformedMessageError, attribute, parse
+from virtualserver.kernel.attributes import MalformedMessageError, attribute, parse
 from virtualserver.kernel.channel import ROUTE, Channel, Dump
+from virtualserver.kernel.ownlinks import MARK, decode
 from virtualserver.kernel.port import KernelError
-from virtualserver.kernel.refusals import RefusedError, check_address
-from virtualserver.model.types import IPAddress, LinkAddress
+from virtualserver.kernel.refusals import RefusedError
+from virtualserver.model.types import IPAddress, LinkAddress, OwnLink
 
-MARK = 118
-"""``IFA_PROTO`` of our addresses, shown by ``ip -d address`` as ``proto 0x76``; kernels before 5.18 ignore it."""
-
-_RTM_GETLINK, _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 18, 20, 21, 22
+_RTM_GETLINK, _RTM_GETADDR = 18, 22
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_EXT_MASK = 1, 3, 29
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_EXT_MASK = 1, 3, 18, 27, 29
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
-_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
-_FOREVER = 0xFFFFFFFF
-_FAMILY = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_MARK = struct.pack("=I", MARK)
 _TRIES = 6
 
 IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
@@ -34,21 +32,21 @@ IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link: index, name, ``IFF_`` flags, hardware address (empty for tunnels and the like)."""
+    """A link: index, name, ``IFF_`` flags, hardware address (empty for tunnels and the like); what it is, if ours."""
 
     index: int
     name: str
     flags: int
     hardware: bytes
+    own: OwnLink | None = None
 
 
 class Links:
-    """Reads links and addresses, adds and removes addresses. Not for several threads at once."""
+    """Not for several threads at once."""
 
-    def __init__(self, deadline: float = 5.0, proc_sys: Path = Path("/proc/sys")) -> None:
-        """``deadline`` in seconds bounds each exchange; ``proc_sys`` is where the kernel's settings are mounted."""
+    def __init__(self, deadline: float = 5.0) -> None:
+        """``deadline`` in seconds bounds each exchange."""
         self._channel = Channel(ROUTE, deadline)
-        self._conf = proc_sys / "net/ipv4/conf"
 
     def close(self) -> None:
         """Close the socket."""
@@ -82,62 +80,6 @@ class Links:
             raise RefusedError(error.errno or errno.EIO) from error
         return _decode_link(data, 0, len(data))
 
-    def add(self, address: LinkAddress) -> Link:
-        """Put an address on a link and return the link; raises RefusedError.
-
-        Valid for ever and preferred never, so no connection of the node's own begins at it. A host address gets no
-        route of its own; a network's address (a floating gateway) does, as usual. IPv6 skips duplicate address
-        detection: who owns the address is not decided on the wire.
-        """
-        check_address(address)
-        link = self.link(address.link)
-        flags = _IFA_F_NODAD if address.address.version == 6 else 0
-        if address.prefix == address.address.max_prefixlen:
-            flags |= _IFA_F_NOPREFIXROUTE
-        attributes = (
-            attribute(_IFA_CACHEINFO, struct.pack("=IIII", 0, _FOREVER, 0, 0))
-            + attribute(_IFA_FLAGS, struct.pack("=I", flags))
-            + attribute(_IFA_PROTO, bytes([MARK]))
-        )
-        self._change(_RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, link, address, attributes)
-        return link
-
-    def remove(self, address: LinkAddress) -> None:
-        """Take an address off a link; raises RefusedError.
-
-        An IPv4 address that is the first of its network takes the others of that network with it unless the link
-        promotes them (``promote_secondaries``): it is made to do so for this moment.
-        """
-        check_address(address)
-        link = self.link(address.link)
-        setting = self._conf / address.link / "promote_secondaries"
-        before = b""
-        if address.address.version == 4 and address.prefix < 32:
-            try:
-                before = setting.read_bytes()
-                setting.write_bytes(b"1")
-            except OSError as error:
-                reason = f"others of its network might vanish with it: {setting}: {error.strerror}"
-                raise RefusedError(error.errno or errno.EIO, reason) from error
-        try:
-            self._change(_RTM_DELADDR, 0, link, address, b"")
-        finally:
-            if before:
-                setting.write_bytes(before)
-
-    def _change(self, kind: int, flags: int, link: Link, address: LinkAddress, attributes: bytes) -> None:
-        ip = address.address
-        payload = (
-            _ADDRESS.pack(_FAMILY[ip.version], address.prefix, 0, 0, link.index)
-            + attribute(_IFA_LOCAL, ip.packed)
-            + attribute(_IFA_ADDRESS, ip.packed)
-            + attributes
-        )
-        try:
-            self._channel.transact(kind, payload, flags)
-        except OSError as error:
-            raise RefusedError(error.errno or errno.EIO) from error
-
     def _links(self) -> dict[str, Link]:
         request = _LINK.pack(0, 0, 0, 0, 0) + attribute(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
         links = (_decode_link(*entry) for entry in self._channel.dump(_RTM_GETLINK, request).entries)
@@ -151,7 +93,10 @@ def _decode_link(data: bytes, start: int, end: int) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(data, start)
     fields = parse(data, start + _LINK.size, end)
     name = fields[_IFLA_IFNAME].split(b"\0", 1)[0].decode(errors="surrogateescape")
-    return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""))
+    own = None
+    if fields.get(_IFLA_GROUP) == _MARK:
+        own = decode(fields.get(_IFLA_LINKINFO, b""), up=bool(flags & IFF_UP))
+    return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), own)
 
 
 def _decode_addresses(dump: Dump) -> list[tuple[int, IPAddress, int]]:

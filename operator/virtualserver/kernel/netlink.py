@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from virtualserver.kernel.announce import Announcer
+from virtualserver.kernel.iproute import Changes
 from virtualserver.kernel.iptables import Iptables
 from virtualserver.kernel.ipvs import Ipvs, IpvsOperation
 from virtualserver.kernel.links import Links
-from virtualserver.kernel.refusals import FailHook, RefusedError, explain
+from virtualserver.kernel.refusals import FailHook, RefusedError, check_address, check_link, explain
 from virtualserver.kernel.sysctls import Sysctls
 from virtualserver.model.operations import (
     AddAddress,
+    AddLink,
+    DestinationOperation,
     Operation,
     Outcome,
+    RaiseLink,
     RemoveAddress,
+    RemoveLink,
     ReplaceRules,
+    ServiceOperation,
     WriteSysctl,
 )
 from virtualserver.model.types import Rules, State
@@ -36,7 +42,8 @@ class Netlink:
         self.writes = 0
         self._fail = fail
         self._ipvs = Ipvs(deadline)
-        self._links = Links(deadline, proc_sys)
+        self._links = Links(deadline)
+        self._changes = Changes(proc_sys)
         self._sysctls = Sysctls(proc_sys)
         self._iptables = Iptables()
         self._announcer = Announcer(proc_sys)
@@ -55,21 +62,26 @@ class Netlink:
             sysctls=self._sysctls.read(sysctls),
             rules=self._iptables.read() if rules else Rules(),
             links=frozenset(links),
+            own_links={name: link.own for name, link in links.items() if link.own is not None},
         )
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Apply all in their order, runs of IPVS operations as batches; return one outcome each."""
         outcomes: list[Outcome] = []
         run: list[IpvsOperation] = []
-        for operation in operations:
-            self.writes += 1
-            pretended = self._fail(self.writes, operation) if self._fail else 0
-            if not pretended and not isinstance(operation, AddAddress | RemoveAddress | WriteSysctl | ReplaceRules):
-                run.append(operation)
-                continue
+        try:
+            for operation in operations:
+                self.writes += 1
+                pretended = self._fail(self.writes, operation) if self._fail else 0
+                if not pretended and isinstance(operation, ServiceOperation | DestinationOperation):
+                    run.append(operation)
+                    continue
+                self._flush(run, outcomes)
+                failed = _refused(operation, RefusedError(pretended)) if pretended else None
+                outcomes.append(failed or self._apply_one(operation))
             self._flush(run, outcomes)
-            outcomes.append(_refused(operation, RefusedError(pretended)) if pretended else self._apply_one(operation))
-        self._flush(run, outcomes)
+        finally:
+            self._changes.close()
         return outcomes
 
     def _flush(self, run: list[IpvsOperation], outcomes: list[Outcome]) -> None:
@@ -85,9 +97,20 @@ class Netlink:
         try:
             match operation:
                 case AddAddress(address):
-                    self._announcer.announce(self._links.add(address), address.address)
+                    check_address(address)
+                    link = self._links.link(address.link)
+                    self._changes.add_address(link, address)
+                    self._announcer.announce(link, address.address)
                 case RemoveAddress(address):
-                    self._links.remove(address)
+                    check_address(address)
+                    self._changes.remove_address(self._links.link(address.link), address)
+                case AddLink(name, wanted):
+                    check_link(name, wanted)
+                    self._changes.add_link(name, wanted)
+                case RaiseLink(name):
+                    self._changes.raise_link(self._links.link(name))
+                case RemoveLink(name):
+                    self._changes.remove_link(self._links.link(name))
                 case WriteSysctl(name, value):
                     self._sysctls.write(name, value)
                 case ReplaceRules(rules):

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 
 from virtualserver.model.operations import (
     AddAddress,
     AddDestination,
+    AddLink,
     AddService,
     Operation,
+    RaiseLink,
     RemoveAddress,
     RemoveDestination,
+    RemoveLink,
     RemoveService,
     ReplaceRules,
     SetDestination,
@@ -29,6 +33,8 @@ from virtualserver.model.types import (
     DestinationContent,
     DestinationKey,
     LinkAddress,
+    LinkKind,
+    OwnLink,
     Protocol,
     Rules,
     ServiceContent,
@@ -41,6 +47,10 @@ MAXIMUM_TIMEOUT = 31 * 86400
 _MAXIMUM_PORT = 0xFFFF
 _MAXIMUM_THRESHOLD = 0xFFFFFFFF
 _MAXIMUM_WEIGHT = 0x7FFFFFFF
+_LINK_NAME = re.compile(r"vs-[a-z0-9-]{1,12}")
+_OUTER_VERSION = {LinkKind.IPIP: 4, LinkKind.SIT: 4, LinkKind.GRE: 4, LinkKind.IP6TNL: 6, LinkKind.IP6GRE: 6}
+
+NOT_OURS = "the link of this name is not ours"
 
 
 FailHook = Callable[[int, Operation], int]
@@ -93,6 +103,24 @@ def check_address(address: LinkAddress) -> None:
         raise RefusedError(errno.EINVAL, f"prefix length {address.prefix} is not one of IPv{address.address.version}")
 
 
+def check_link(name: str, link: OwnLink) -> None:
+    """Refuse names that are not ours to give, and tunnels that would take packets from anyone; raises RefusedError."""
+    if not _LINK_NAME.fullmatch(name):
+        raise RefusedError(errno.EINVAL, f"{name!r} is no name for a link of ours: vs- and up to 12 of a-z 0-9 -")
+    if link.checksum and link.kind not in (LinkKind.GRE, LinkKind.IP6GRE):
+        raise RefusedError(errno.EINVAL, f"a link of kind {link.kind} has no checksum")
+    if link.kind is LinkKind.DUMMY:
+        if link.local or link.remote:
+            raise RefusedError(errno.EINVAL, "a dummy link has no ends")
+        return
+    version = _OUTER_VERSION.get(link.kind)
+    if version is None:
+        raise RefusedError(errno.EINVAL, f"links of kind {link.kind} cannot be made")
+    for end in (link.local, link.remote):
+        if end is None or end.version != version or end.is_multicast or end.is_unspecified:
+            raise RefusedError(errno.EINVAL, f"{end} is no end of a tunnel of kind {link.kind}: it takes IPv{version}")
+
+
 def check_rules(rules: Rules) -> None:
     """The guard drops TCP resets: another protocol has none; raises RefusedError."""
     for key in rules.guarded:
@@ -120,14 +148,17 @@ def _describe(operation: Operation) -> str:
             what = f"real server {operation.key} of {operation.service}"
         case AddAddress() | RemoveAddress():
             what = f"address {operation.address}"
+        case AddLink() | RaiseLink() | RemoveLink():
+            what = f"link {operation.name}" + (f" ({operation.link})" if isinstance(operation, AddLink) else "")
         case WriteSysctl():
             return f"write {operation.name} = {operation.value}"
         case ReplaceRules():
             return "replace packet-filter rules"
-    verb = type(operation).__name__.removesuffix("Service").removesuffix("Destination").removesuffix("Address")
+    verb = _SUBJECT.sub("", type(operation).__name__)
     return f"{verb.lower()} {what}"
 
 
+_SUBJECT = re.compile("(Service|Destination|Address|Link)$")
 _THERE = "it is there already"
 _MISSING = "it is not there"
 _NO_SERVICE = "its virtual server is not there"
@@ -148,6 +179,10 @@ _REASONS: dict[tuple[type[Operation], int], str] = {
     (AddAddress, errno.EADDRNOTAVAIL): "it cannot be put on that link",
     (RemoveAddress, errno.ENODEV): _NO_LINK,
     (RemoveAddress, errno.EADDRNOTAVAIL): "it is not on that link",
+    (AddLink, errno.EEXIST): "there is a link of this name, or a tunnel between these addresses",
+    (AddLink, errno.EOPNOTSUPP): "this kernel does not have links of this kind",
+    (RaiseLink, errno.ENODEV): _NO_LINK,
+    (RemoveLink, errno.ENODEV): _NO_LINK,
     (WriteSysctl, errno.ENOENT): "no such setting (is its module loaded?)",
     (WriteSysctl, errno.EINVAL): _BAD_VALUE,
     (WriteSysctl, errno.ERANGE): _BAD_VALUE,

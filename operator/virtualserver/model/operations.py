@@ -8,6 +8,7 @@ from virtualserver.model.types import (
     DestinationContent,
     DestinationKey,
     LinkAddress,
+    OwnLink,
     Rules,
     ServiceContent,
     ServiceKey,
@@ -78,6 +79,28 @@ class RemoveAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class AddLink:
+    """Make a link of ours, down, so that its settings can be written before a packet comes through it."""
+
+    name: str
+    link: OwnLink
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseLink:
+    """Set a link of ours up."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLink:
+    """Delete a link of ours, its addresses with it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteSysctl:
     """Write a value below ``/proc/sys``; ``name`` is dotted (``net.ipv4.vs.conntrack``)."""
 
@@ -95,7 +118,8 @@ class ReplaceRules:
 ServiceOperation = AddService | SetService | RemoveService
 DestinationOperation = AddDestination | SetDestination | RemoveDestination
 AddressOperation = AddAddress | RemoveAddress
-Operation = ServiceOperation | DestinationOperation | AddressOperation | WriteSysctl | ReplaceRules
+LinkOperation = AddLink | RaiseLink | RemoveLink
+Operation = ServiceOperation | DestinationOperation | AddressOperation | LinkOperation | WriteSysctl | ReplaceRules
 
 
 @dataclass(frozen=True, slots=True)

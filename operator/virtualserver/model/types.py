@@ -123,6 +123,42 @@ class LinkAddress:
         return f"{self.address}/{self.prefix} on {self.link}"
 
 
+class LinkKind(enum.StrEnum):
+    """Kinds of links that we make, by the names that rtnetlink gives them (``IFLA_INFO_KIND``).
+
+    Of the tunnels, IPIP takes IPv4 in IPv4, SIT IPv6 in IPv4, IP6TNL both in IPv6; GRE and IP6GRE take both.
+    """
+
+    DUMMY = "dummy"
+    IPIP = "ipip"
+    SIT = "sit"
+    IP6TNL = "ip6tnl"
+    GRE = "gre"
+    IP6GRE = "ip6gre"
+    UNKNOWN = "unknown"
+    """Read only: a link of ours that another hand has set to what we never ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLink:
+    """A link that we make: a dummy, which holds virtual addresses and tells nobody, or one end of a tunnel.
+
+    A tunnel takes packets from ``remote`` to ``local`` and from nobody else: the kernel finds a device by both, so no
+    packet filter is needed, and tunnels of others between other addresses go on. ``checksum`` is for GRE: a device
+    takes either packets that carry one, or packets that do not (``ip_tunnel.c``: ``ip_tunnel_rcv``).
+    """
+
+    kind: LinkKind
+    local: IPAddress | None = None
+    remote: IPAddress | None = None
+    checksum: bool = False
+    up: bool = True
+
+    def __str__(self) -> str:
+        ends = f" from {self.remote} to {self.local}" if self.remote else ""
+        return f"{self.kind}{ends}"
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Packet-filter rules of ours.
@@ -141,7 +177,8 @@ class State:
     """The part of a node that concerns us; as wanted, or as read.
 
     ``links`` holds names of the node's links (read only). ``services`` holds every service when read,
-    ours and others'; ``addresses`` likewise holds every address of every link.
+    ours and others'; ``addresses`` likewise holds every address of every link. ``own_links`` holds, by name,
+    the links that carry our mark.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -149,6 +186,7 @@ class State:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     rules: Rules = Rules()
     links: frozenset[str] = frozenset()
+    own_links: Mapping[str, OwnLink] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +200,7 @@ class Owned:
     addresses: frozenset[LinkAddress] = frozenset()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     rules: bool = False
+    own_links: frozenset[str] = frozenset()
 
 
 def address_order(address: IPAddress) -> tuple[int, int]:

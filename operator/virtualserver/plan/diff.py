@@ -1,11 +1,11 @@
 """The one place that decides which operations bring a kernel from what it holds to what is wanted, and their order.
 
-    withdraw addresses -> settings -> packet-filter rules -> services and real servers -> announce addresses
-    -> settings put back
+    withdraw addresses -> remove links -> make links -> settings -> set links up -> packet-filter rules
+    -> services and real servers -> announce addresses -> settings put back
 
 An address is announced only when every service on it, *as read back*, equals the intent: a pass that still
-has to change a service does not announce it, the next pass does. Only what the node's record calls ours is
-changed or removed.
+has to change a service does not announce it, the next pass does. So it is with links of ours and their settings
+(``linkdiff``). Only what the node's record calls ours is changed or removed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from virtualserver.model.types import (
     State,
     address_order,
 )
+from virtualserver.plan import linkdiff
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,18 @@ class Conflicts:
     services: frozenset[ServiceKey] = frozenset()
     addresses: frozenset[LinkAddress] = frozenset()
     links: frozenset[LinkAddress] = frozenset()
+    own_links: frozenset[str] = frozenset()
 
 
 def conflicts(desired: State, actual: State, owned: Owned) -> Conflicts:
-    """Return services and addresses that exist without being ours, and addresses whose link does not exist."""
+    """Return services, addresses and links that exist without being ours, and addresses whose link does not exist."""
     ours = {address.address for address in owned.addresses}
     others = {address.address for address in actual.addresses} - ours
     return Conflicts(
         frozenset(key for key in desired.services if key in actual.services and key not in owned.services),
         frozenset(address for address in desired.addresses if address.address in others),
-        frozenset(address for address in desired.addresses if address.link not in actual.links),
+        frozenset(a for a in desired.addresses if a.link not in actual.links and a.link not in desired.own_links),
+        linkdiff.strangers(desired, actual, owned),
     )
 
 
@@ -61,7 +64,10 @@ def diff(desired: State, actual: State, owned: Owned, *, complete: bool) -> tupl
     """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed."""
     return (
         *_withdrawals(desired, actual, owned, complete),
+        *linkdiff.removals(desired, actual, owned, complete),
+        *linkdiff.additions(desired, actual, owned),
         *_settings(desired, actual),
+        *linkdiff.raises(desired, actual, owned),
         *_rules(desired, actual, owned, complete),
         *_services(desired, actual, owned, complete),
         *_announcements(desired, actual),
@@ -147,7 +153,7 @@ def _announcements(desired: State, actual: State) -> Iterator[Operation]:
         return address.address in served, _address_key(address)
 
     for address in sorted(missing, key=order):
-        if address.address not in unsettled:
+        if address.address not in unsettled and linkdiff.may_hold(address.link, desired, actual):
             yield AddAddress(address)
 
 

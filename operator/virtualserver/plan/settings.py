@@ -41,6 +41,14 @@ def names(links: Iterable[str]) -> tuple[str, ...]:
     return (*director((), (), translate=False, expire=False), *fixed, *_send_redirects(links))
 
 
+def link_of(name: str) -> str | None:
+    """Return the link that a setting belongs to; None for one of the node as a whole."""
+    parts = name.split(".")
+    if len(parts) != 5 or parts[2] != "conf" or parts[3] in ("all", "default"):
+        return None
+    return parts[3].replace("/", ".")
+
+
 def _send_redirects(links: Iterable[str]) -> list[str]:
     parts = ("all", *(name.replace(".", "/") for name in sorted(links)))
     return [f"net.ipv4.conf.{part}.send_redirects" for part in parts]

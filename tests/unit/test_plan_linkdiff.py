@@ -1,0 +1,96 @@
+"""Which operations on links of our own follow, and in which order with settings and addresses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+from virtualserver.kernel.fake import FakeKernel
+from virtualserver.model.operations import (
+    AddAddress,
+    AddLink,
+    Operation,
+    RaiseLink,
+    RemoveAddress,
+    RemoveLink,
+    WriteSysctl,
+)
+from virtualserver.model.types import LinkAddress, LinkKind, Owned, OwnLink, State
+from virtualserver.plan.diff import conflicts, diff
+
+VIP = LinkAddress("vs-vips", ip_address("198.18.0.100"), 32)
+DUMMY = OwnLink(LinkKind.DUMMY)
+TUNNEL = OwnLink(LinkKind.IPIP, ip_address("198.18.1.21"), ip_address("198.18.1.11"))
+FILTER = "net.ipv4.conf.vs-t.rp_filter"
+IGNORE = "net.ipv4.conf.eth0/100.arp_ignore"
+LINKS = {"vs-vips": DUMMY, "vs-t": TUNNEL}
+WANTED = State({}, frozenset({VIP}), {FILTER: "2", IGNORE: "1"}, own_links=LINKS)
+EMPTY = State(sysctls={IGNORE: "0"}, links=frozenset({"eth0.100"}))
+HELD = State(
+    {}, frozenset({VIP}), {FILTER: "2", IGNORE: "1"}, links=frozenset({"eth0.100", "vs-vips", "vs-t"}), own_links=LINKS
+)
+OURS = Owned(addresses=frozenset({VIP}), own_links=frozenset(LINKS))
+
+
+def down(*names: str) -> dict[str, OwnLink]:
+    return {name: replace(link, up=name not in names) for name, link in LINKS.items()}
+
+
+def test_nothing_is_done_where_everything_is_as_wanted() -> None:
+    assert diff(WANTED, HELD, OURS, complete=True) == ()
+
+
+def test_links_come_first_then_their_settings_then_they_are_raised_and_hold_addresses() -> None:
+    assert diff(WANTED, EMPTY, Owned(), complete=True) == (
+        AddLink("vs-t", TUNNEL),
+        AddLink("vs-vips", DUMMY),
+        WriteSysctl(IGNORE, "1"),
+    )
+    made = replace(HELD, addresses=frozenset(), sysctls={FILTER: "0", IGNORE: "1"}, own_links=down("vs-t", "vs-vips"))
+    assert diff(WANTED, made, OURS, complete=True) == (WriteSysctl(FILTER, "2"), RaiseLink("vs-vips"))
+    written = replace(HELD, addresses=frozenset(), own_links=down("vs-t"))
+    assert diff(WANTED, written, OURS, complete=True) == (RaiseLink("vs-t"), AddAddress(VIP))
+
+
+def test_no_address_stands_on_our_link_while_another_link_would_tell_of_it() -> None:
+    talking = replace(HELD, addresses=frozenset(), sysctls={FILTER: "2", IGNORE: "0"})
+    assert diff(WANTED, talking, OURS, complete=True) == (WriteSysctl(IGNORE, "1"),)
+
+
+def test_what_is_no_longer_wanted_goes_address_first() -> None:
+    gone = diff(State(), HELD, OURS, complete=True)
+    assert gone == (RemoveAddress(VIP), RemoveLink("vs-t"), RemoveLink("vs-vips"))
+    assert diff(State(), HELD, OURS, complete=False) == ()
+
+
+def test_every_change_by_hand_is_undone() -> None:
+    lowered = replace(HELD, own_links=down("vs-t"))
+    assert diff(WANTED, lowered, OURS, complete=True) == (RaiseLink("vs-t"),)
+    moved = replace(HELD, own_links={**LINKS, "vs-t": replace(TUNNEL, local=ip_address("198.18.1.99"))})
+    assert diff(WANTED, moved, OURS, complete=True) == (RemoveLink("vs-t"), AddLink("vs-t", TUNNEL))
+    strange = replace(HELD, own_links={**LINKS, "vs-t": OwnLink(LinkKind.UNKNOWN)})
+    assert diff(WANTED, strange, OURS, complete=False) == (RemoveLink("vs-t"), AddLink("vs-t", TUNNEL))
+
+
+def test_a_link_that_is_not_recorded_or_not_marked_as_ours_is_a_conflict_and_stays() -> None:
+    unmarked = replace(HELD, addresses=frozenset(), own_links={"vs-t": TUNNEL})
+    unrecorded = Owned(own_links=frozenset({"vs-t"}))
+    other = replace(HELD, addresses=frozenset(), own_links={**LINKS, "vs-vips": replace(TUNNEL, up=False)})
+    for actual, owned in ((unmarked, OURS), (other, unrecorded)):
+        assert conflicts(WANTED, actual, owned).own_links == {"vs-vips"}
+        assert diff(WANTED, actual, owned, complete=True) == ()
+    assert diff(State(), other, Owned(), complete=True) == ()
+
+
+def test_an_address_on_a_link_that_is_yet_to_be_made_is_no_conflict() -> None:
+    assert not conflicts(WANTED, EMPTY, Owned()).links
+
+
+def test_a_kernel_comes_to_rest_in_few_passes() -> None:
+    kernel = FakeKernel(links=("eth0.100",), sysctls={IGNORE: "0"})
+    passes: list[tuple[Operation, ...]] = []
+    while operations := diff(WANTED, kernel.read((FILTER, IGNORE)), OURS, complete=True):
+        passes.append(operations)
+        assert all(outcome.ok for outcome in kernel.apply(operations))
+    assert len(passes) == 3
+    assert kernel.read().own_links == LINKS
