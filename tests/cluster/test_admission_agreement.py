@@ -100,7 +100,7 @@ def test_defaults_of_server_and_models_are_the_same(server: Admission, case: Cas
 
 def test_a_minimal_manifest_gets_the_documented_defaults(server: Admission) -> None:
     stored = server.ask(base("virtualserver.yaml")).body["spec"]
-    assert stored["scheduler"] == {"name": "wlc", "flags": []}
+    assert stored["scheduler"] == {"name": "wlc", "flags": [], "onePacket": False}
     assert stored["forwarding"] == {"mode": "NAT"}
     assert stored["persistence"] == {"type": "None"}
     assert stored["directorGroup"] == "default"

@@ -15,11 +15,13 @@ from virtualserver.agent.record import RecordError
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.monitoring import Result, Target
-from virtualserver.model.types import DestinationKey, State
+from virtualserver.model.types import Service, ServiceKey, State
 from virtualserver.plan import desired, directors, settings
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.diff import blamed
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.forwarding import serves
+from virtualserver.plan.shares import targets
 from virtualserver.plan.status import Json, Seen, active_status, standby_status
 from virtualserver.plan.transitions import Transition, transitions
 from virtualserver.plan.verdicts import Verdict, judge, service_keys
@@ -170,30 +172,26 @@ class Loop:
         return self._planned[1]
 
     def _watch(self, actual: State) -> None:
-        """Watch every real server that somebody wants to serve from here."""
+        """Watch every real server that this node gives connections to."""
         watches = []
         serving = set()
         for key, verdict in self._verdicts.items():
             server = self._world.virtual_servers[key]
-            if server.spec is None or verdict.group is None or verdict.group.active != self._node:
-                continue
-            held = self._held(server, actual)
-            for candidate in {one.key: one for port in verdict.candidates.values() for one in port}.values():
-                if candidate.key in held:
+            mine = desired.watched(server, verdict, self._world.nodes.get(self._node), self._node)
+            held = self._held(server, actual) if mine else {}
+            for candidate in {one.key: one for one in mine}.values():
+                if serves(candidate, held, self._node, self._world.nodes):
                     serving.add((key, candidate.key))
-                for monitor, target in zip(server.spec.monitors, desired.targets(server, candidate), strict=False):
+                assert server.spec is not None
+                for monitor, target in zip(server.spec.monitors, targets(server, candidate), strict=False):
                     watches.append(Watch(key, candidate.key, target, monitor.rise, monitor.fall))
         self._book.watch(watches, frozenset(serving))
 
-    def _held(self, server: VirtualServer, actual: State) -> set[DestinationKey]:
-        """Return the real servers that our services in the kernel give connections to."""
+    def _held(self, server: VirtualServer, actual: State) -> dict[ServiceKey, Service]:
+        """Return our services in the kernel for a virtual server."""
         assert server.spec is not None
-        services = [
-            actual.services[key]
-            for key in service_keys(server.spec)
-            if key in actual.services and key in self._programmer.owned.services
-        ]
-        return {key for one in services for key, content in one.destinations.items() if content.weight > 0}
+        keys = self._programmer.owned.services & actual.services.keys()
+        return {key: actual.services[key] for key in service_keys(server.spec) if key in keys}
 
     def _report(self, done: Round) -> None:
         before, after = self._seen, Seen(self._node, done.plan, done.actual, done.problems)

@@ -65,6 +65,14 @@ class DirectorGroupSpec(ApiModel):
         max_length=64,
         description="Networks in which real servers given by address must lie. Empty: no limit.",
     )
+    tunnel_sources: Annotated[list[Address], Distinct()] = Field(
+        [],
+        max_length=64,
+        description=(
+            "Addresses of the directors from which real servers take tunnelled packets; none from anywhere else. "
+            "Empty: all addresses of the directors' Node objects."
+        ),
+    )
 
 
 class DirectorGroupStatus(ApiModel):

@@ -9,12 +9,24 @@ class ForwardingMode(enum.StrEnum):
     """How a director hands packets to a real server."""
 
     NAT = "NAT"
+    TUNNEL = "Tunnel"
+    DIRECT_ROUTING = "DirectRouting"
+
+
+class TunnelType(enum.StrEnum):
+    """How packets are wrapped on their way through a tunnel."""
+
+    IPIP = "IPIP"
+    GUE = "GUE"
+    GRE = "GRE"
 
 
 class TransportProtocol(enum.StrEnum):
     """Protocols of a virtual server's ports."""
 
     TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
 
 
 class PersistenceType(enum.StrEnum):

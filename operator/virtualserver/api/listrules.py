@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from virtualserver.api.addresses import parsed, shortest
+from virtualserver.api.enums import ForwardingMode, TransportProtocol
 from virtualserver.api.rule import Rule
 
 if TYPE_CHECKING:
@@ -113,14 +114,29 @@ def _version(server: RealServer) -> int | None:
 
 def _unserved(spec: VirtualServerSpec) -> str:
     """Return the first virtual address whose family no real server has; "" when there is none."""
+    if spec.forwarding.mode is ForwardingMode.TUNNEL:
+        return ""
     served = _served_versions(spec)
     return next((text for text in spec.addresses if (one := parsed(text)) and one.version not in served), "")
+
+
+def _unchanged(spec: VirtualServerSpec) -> bool:
+    """Return whether packets arrive at real servers as the client sent them."""
+    return spec.forwarding.mode is not ForwardingMode.NAT
+
+
+def _tcp_beside(spec: VirtualServerSpec) -> bool:
+    """Return whether there is a TCP port with the number of every port."""
+    listening = {port.port for port in spec.ports if port.protocol is TransportProtocol.TCP}
+    return all(port.port in listening for port in spec.ports)
 
 
 _ADDRESSES = f"self.addresses.map(a, {_canonical('a')})"
 _FAMILIES = "self.addresses.map(a, isIP(a) ? ip(a).family() : 0)"
 _SERVED = "self.realServers.map(r, has(r.address) && isIP(r.address) ? ip(r.address).family() : 0)"
-_OTHER_FAMILY = "NAT does not translate between families; "
+_OTHER_FAMILY = "only mode Tunnel carries one family over the other; "
+_TUNNEL = "self.forwarding.mode == 'Tunnel'"
+_AS_THE_CLIENT_SENT_IT = "in modes Tunnel and DirectRouting the packet arrives as the client sent it; "
 _UNSERVED = "has no real server of its family (IPv4 or IPv6): " + _OTHER_FAMILY + "add one or remove the address"
 
 UNIQUE_ADDRESSES = unique(
@@ -163,19 +179,58 @@ VIRTUAL_SERVER = (
         "must not have service.port when spec.ports has several entries; use spec.ports[].targetPort",
     ),
     no_real_server(
+        f"!({_TUNNEL}) && "
         "known.size() > 0 && !(0 in known) && has(r.address) && isIP(r.address) && !(ip(r.address).family() in known)",
-        lambda _, one, versions: one.address is not None and _version(one) not in versions,
+        lambda spec, one, versions: (
+            spec.forwarding.mode is not ForwardingMode.TUNNEL
+            and one.address is not None
+            and _version(one) not in versions
+        ),
         f"is of another family (IPv4 or IPv6) than spec.addresses: {_OTHER_FAMILY}"
         "add a virtual address of that family or remove it",
         (_FAMILIES, _versions),
     ),
     Rule(
+        f"{_TUNNEL} || "
         f"[{_FAMILIES}].all(f, !(4 in f) || !(6 in f) || [{_SERVED}].all(s, 0 in s || (4 in s && 6 in s)))",
         f"an address {_UNSERVED}",
         lambda spec: not _unserved(spec),
         ".addresses",
         f"[{_SERVED}].map(s, self.addresses.filter(a, isIP(a) && !(ip(a).family() in s))[0] + ' {_UNSERVED}')[0]",
         lambda spec: f"{_unserved(spec)} {_UNSERVED}",
+    ),
+    no_real_server(
+        "self.forwarding.mode != 'NAT' && has(r.address) && has(r.port) && self.ports.exists(p, p.port != r.port)",
+        lambda spec, one, _: _unchanged(spec) and one.port is not None and any(p.port != one.port for p in spec.ports),
+        f"must listen on the virtual port: {_AS_THE_CLIENT_SENT_IT}remove its port, or use NAT",
+    ),
+    Rule(
+        "self.forwarding.mode == 'NAT' || !self.realServers.exists(r, has(r.address)) || "
+        "self.ports.all(p, !has(p.targetPort) || p.targetPort == p.port)",
+        f"targetPort must be the same as port for real servers given by address: {_AS_THE_CLIENT_SENT_IT}"
+        "remove targetPort, or use NAT",
+        lambda spec: (
+            not _unchanged(spec)
+            or all(one.address is None for one in spec.real_servers)
+            or all(port.target_port in (None, port.port) for port in spec.ports)
+        ),
+        ".ports",
+    ),
+    Rule(
+        "!self.scheduler.onePacket || self.ports.all(p, p.protocol == 'UDP')",
+        "onePacket may be set only when all of spec.ports are UDP; remove it",
+        lambda spec: (
+            not spec.scheduler.one_packet or all(port.protocol is TransportProtocol.UDP for port in spec.ports)
+        ),
+        ".scheduler",
+    ),
+    Rule(
+        "self.ports.all(p, p.protocol == 'TCP' || self.ports.exists(q, q.protocol == 'TCP' && q.port == p.port)) || "
+        "self.monitors.all(m, has(m.tcp) && has(m.tcp.port))",
+        "must name a port that answers TCP (tcp.port) when a port of spec.ports is UDP or SCTP only; "
+        "or set monitors: [] to use all real servers unchecked",
+        lambda spec: _tcp_beside(spec) or all(one.tcp and one.tcp.port for one in spec.monitors),
+        ".monitors",
     ),
     no_real_server(
         f"has(r.address) && {_canonical('r.address')} in known",

@@ -58,6 +58,7 @@ class Reason(enum.StrEnum):
     ENDPOINT_TERMINATING = "EndpointTerminating"
     ENDPOINT_NOT_READY = "EndpointNotReady"
     ENDPOINT_FORBIDDEN = "EndpointForbidden"
+    ENDPOINT_WITHOUT_NODE = "EndpointWithoutNode"
     # events
     REAL_SERVER_UP = "RealServerUp"
     REAL_SERVER_DOWN = "RealServerDown"

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from virtualserver.api.base import DURATION_PATTERN, milliseconds
-from virtualserver.api.enums import AdminState, ForwardingMode, MonitorType, PersistenceType, RealServerType
+from virtualserver.api.enums import AdminState, ForwardingMode, MonitorType, PersistenceType, RealServerType, TunnelType
 from virtualserver.api.rule import Rule, Text, form
 from virtualserver.model.schedulers import SCHEDULERS
 
@@ -60,6 +60,27 @@ FORWARDING = (
         "may be set only with mode NAT; remove it",
         lambda forwarding: forwarding.mode is ForwardingMode.NAT or forwarding.nat is None,
         ".nat",
+    ),
+    Rule(
+        "self.mode == 'Tunnel' || !has(self.tunnel)",
+        "may be set only with mode Tunnel; remove it",
+        lambda forwarding: forwarding.mode is ForwardingMode.TUNNEL or forwarding.tunnel is None,
+        ".tunnel",
+    ),
+)
+
+TUNNEL = (
+    Rule(
+        "self.type == 'GUE' || !has(self.port)",
+        "may be set only with type GUE; remove it",
+        lambda tunnel: tunnel.type is TunnelType.GUE or tunnel.port is None,
+        ".port",
+    ),
+    Rule(
+        "self.type != 'IPIP' || !self.checksum",
+        "must not be set with type IPIP, which has none; use GUE or GRE",
+        lambda tunnel: tunnel.type is not TunnelType.IPIP or not tunnel.checksum,
+        ".checksum",
     ),
 )
 

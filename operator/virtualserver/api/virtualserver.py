@@ -21,6 +21,7 @@ from virtualserver.api.enums import (
     PersistenceType,
     RealServerType,
     TransportProtocol,
+    TunnelType,
 )
 from virtualserver.api.rule import Distinct, Text
 from virtualserver.model.schedulers import SCHEDULERS
@@ -77,13 +78,31 @@ class Nat(ApiModel):
     )
 
 
+class Tunnel(ApiModel):
+    """Settings of the tunnel between director and real server."""
+
+    validations = rules.TUNNEL
+
+    type: TunnelType = Field(
+        TunnelType.IPIP,
+        description="IPIP (20 bytes more than the packet over IPv4), GUE (32, in UDP) or GRE (24).",
+    )
+    port: PortNumber | None = Field(None, description="UDP port of the real servers' end of GUE (default 6080).")
+    checksum: bool = Field(False, strict=True, description="Cover wrapped packets with a checksum. Not with IPIP.")
+
+
 class Forwarding(ApiModel):
-    """How packets reach the real servers."""
+    """How packets reach the real servers.
+
+    NAT: both ways through the director. Tunnel and DirectRouting: real servers own the virtual address too, see the
+    client's address and answer the client themselves.
+    """
 
     validations = rules.FORWARDING
 
     mode: ForwardingMode = Field(ForwardingMode.NAT, description="Forwarding mode.")
     nat: Nat | None = Field(None, description="Settings of mode NAT.")
+    tunnel: Tunnel | None = Field(None, description="Settings of mode Tunnel.")
 
 
 class Scheduler(ApiModel):
@@ -96,6 +115,11 @@ class Scheduler(ApiModel):
         [],
         max_length=2,
         description="Flags of the scheduler: sh-fallback and sh-port for sh, mh-fallback and mh-port for mh.",
+    )
+    one_packet: bool = Field(
+        False,
+        strict=True,
+        description="Choose a real server for every single datagram, and remember none. Only when all ports are UDP.",
     )
 
 

@@ -160,6 +160,14 @@ class OwnLink:
 
 
 @dataclass(frozen=True, slots=True)
+class Decapsulation:
+    """A UDP port that is taken out (GUE), and the IP version of its outer packets."""
+
+    port: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Packet-filter rules of ours.
 
@@ -187,6 +195,7 @@ class State:
     rules: Rules = Rules()
     links: frozenset[str] = frozenset()
     own_links: Mapping[str, OwnLink] = field(default_factory=dict)
+    decapsulations: frozenset[Decapsulation] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

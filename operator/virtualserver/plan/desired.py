@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
-from virtualserver.api.base import seconds
-from virtualserver.api.enums import OnDown, PersistenceType, RealServerState
-from virtualserver.api.reasons import Reason
-from virtualserver.api.virtualserver import VirtualServerSpec
-from virtualserver.model.monitoring import Target
-from virtualserver.model.types import (
-    DestinationContent,
-    DestinationKey,
-    LinkAddress,
-    Protocol,
-    Rules,
-    Service,
-    ServiceContent,
-    ServiceKey,
-    State,
-)
-from virtualserver.plan import settings
-from virtualserver.plan.health import UNMONITORED, Health
-from virtualserver.plan.realservers import Candidate, Wish
+from virtualserver.model.types import Rules, ServiceKey, State
+from virtualserver.plan import receiving, settings
+from virtualserver.plan.parts import Part, director
+from virtualserver.plan.realservers import Candidate
+from virtualserver.plan.shares import HealthOf, RealServerPlan, share
 from virtualserver.plan.verdicts import Verdict
-from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, World
-
-DEFAULT_PERSISTENCE = 300
-"""Seconds; what ``ipvsadm -p`` takes without a value."""
-
-HealthOf = Callable[[ObjectKey, DestinationKey], Health]
-
-
-@dataclass(frozen=True, slots=True)
-class RealServerPlan:
-    """One real server of one port: what it is, and the weight it gets (None: not in the table)."""
-
-    candidate: Candidate
-    health: Health
-    weight: int | None
-
-    @property
-    def ready(self) -> bool:
-        """True when it gets new connections."""
-        return self.health.state is RealServerState.UP and bool(self.weight)
+from virtualserver.plan.world import Node, ObjectKey, VirtualServer, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +37,7 @@ class Circumstances:
     suspended: frozenset[ObjectKey] = frozenset()
     leaving: bool = False
     repairing: bool = False
+    mtu: int = 1500
 
 
 def plan(
@@ -80,34 +47,67 @@ def plan(
     node: str,
     circumstances: Circumstances = Circumstances(),
 ) -> Plan:
-    """Return what this node should hold."""
-    services: dict[ServiceKey, Service] = {}
-    owners: dict[ServiceKey, ObjectKey] = {}
+    """Return what this node should hold: as the active director of some virtual servers, as a real server of others."""
     real_servers: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
-    addresses: set[LinkAddress] = set()
-    translated: set[ServiceKey] = set()
+    parts: dict[ObjectKey, Part] = {}
     active = frozenset(key for key, verdict in verdicts.items() if verdict.group and verdict.group.active == node)
-    for key in sorted(active):
+    for key in sorted(verdicts):
         server, verdict = world.virtual_servers[key], verdicts[key]
-        if server.spec is None or verdict.group is None:
+        if server.spec is None or verdict.group is None or not concerns(server, verdict, world.nodes.get(node), node):
             continue
-        wanted, real_servers[key] = _one(server, server.spec, verdict, health_of)
+        shares = {
+            port: [share(server.spec, key, one, health_of) for one in listed]
+            for port, listed in verdict.candidates.items()
+        }
+        if key in active:
+            real_servers[key] = tuple(one for listed in shares.values() for one in listed)
         if key in circumstances.suspended:
             continue
-        services.update(wanted)
-        owners.update(dict.fromkeys(wanted, key))
-        if server.spec.forwarding.nat and server.spec.forwarding.nat.source_translation:
-            translated.update(wanted)
-        addresses |= _addresses(server.spec, verdict.group)
-    expire = circumstances.leaving and not circumstances.repairing
+        if key in active:
+            parts[key] = director(server.spec, verdict.group, shares, node, world.nodes)
+        else:
+            here = world.nodes[node]
+            parts[key] = receiving.node(server.spec, verdict.group, shares, here, world.nodes, circumstances.mtu)
+    owners = {key: owner for owner, part in parts.items() for key in part.services}
+    return Plan(_state(parts.values(), circumstances), owners, real_servers, active)
+
+
+def concerns(server: VirtualServer, verdict: Verdict, here: Node | None, node: str) -> bool:
+    """Return whether a node has anything to do for a virtual server; ``here`` is None when the node is not known."""
+    if verdict.group is None or server.spec is None:
+        return False
+    if verdict.group.active == node:
+        return True
+    candidates = [one for listed in verdict.candidates.values() for one in listed]
+    return here is not None and receiving.receives(server.spec, candidates, here)
+
+
+def watched(server: VirtualServer, verdict: Verdict, here: Node | None, node: str) -> list[Candidate]:
+    """Return the real servers that this node has to check: a director all of them, any other node its own pods."""
+    if not concerns(server, verdict, here, node):
+        return []
+    candidates = [one for listed in verdict.candidates.values() for one in listed]
+    active = verdict.group is not None and verdict.group.active == node
+    return candidates if active else [one for one in candidates if one.node == node]
+
+
+def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
+    """Return the union of what is needed."""
+    listed = list(parts)
+    services = {key: service for part in listed for key, service in part.services.items()}
+    addresses = frozenset(address for part in listed for address in part.addresses)
+    translated = frozenset(key for part in listed for key in part.translated)
+    own_links = {name: link for part in listed for name, link in part.own_links.items()}
     links = frozenset(address.link for address in addresses)
-    state = State(
+    expire = circumstances.leaving and not circumstances.repairing
+    return State(
         services=services,
-        addresses=frozenset(addresses),
+        addresses=addresses,
         sysctls=settings.director(links, services, translate=bool(translated), expire=expire) if services else {},
-        rules=Rules(frozenset(services), frozenset(translated)),
+        rules=Rules(frozenset(services), translated),
+        own_links=own_links,
+        decapsulations=frozenset(one for part in listed for one in part.decapsulations),
     )
-    return Plan(state, owners, real_servers, active)
 
 
 def links(verdicts: Mapping[ObjectKey, Verdict], node: str) -> frozenset[str]:
@@ -115,85 +115,3 @@ def links(verdicts: Mapping[ObjectKey, Verdict], node: str) -> frozenset[str]:
     groups = [verdict.group for verdict in verdicts.values() if verdict.group and verdict.group.active == node]
     specs = [group.spec for group in groups if group.spec is not None]
     return frozenset(spec.interface for spec in specs) | {spec.gateway.interface for spec in specs if spec.gateway}
-
-
-def targets(server: VirtualServer, candidate: Candidate) -> list[Target]:
-    """Return the checks of one real server; none for one that nobody wants to serve."""
-    if server.spec is None or candidate.wish is Wish.STAY_OUT:
-        return []
-    return [
-        Target(
-            monitor.type,
-            candidate.key.address,
-            (monitor.tcp.port if monitor.tcp else None) or candidate.key.port,
-            seconds(monitor.interval),
-            seconds(monitor.timeout),
-        )
-        for monitor in server.spec.monitors
-    ]
-
-
-def on_down(spec: VirtualServerSpec) -> OnDown:
-    """Return what happens to a real server that is down: Remove as soon as one monitor says so."""
-    quiesce = spec.monitors and all(monitor.on_down is OnDown.QUIESCE for monitor in spec.monitors)
-    return OnDown.QUIESCE if quiesce else OnDown.REMOVE
-
-
-def _one(
-    server: VirtualServer, spec: VirtualServerSpec, verdict: Verdict, health_of: HealthOf
-) -> tuple[dict[ServiceKey, Service], tuple[RealServerPlan, ...]]:
-    services: dict[ServiceKey, Service] = {}
-    planned: list[RealServerPlan] = []
-    for port, candidates in verdict.candidates.items():
-        here = [_real_server(spec, server.key, one, health_of) for one in candidates]
-        planned += here
-        for text in spec.addresses:
-            address = ip_address(text)
-            destinations = {
-                one.candidate.key: DestinationContent(one.weight)
-                for one in here
-                if one.weight is not None and one.candidate.key.address.version == address.version
-            }
-            key = ServiceKey(Protocol(port.protocol), address, port.port)
-            services[key] = Service(_content(spec, address.version), destinations)
-    return services, tuple(planned)
-
-
-def _real_server(
-    spec: VirtualServerSpec, owner: ObjectKey, candidate: Candidate, health_of: HealthOf
-) -> RealServerPlan:
-    if candidate.wish is Wish.STAY_OUT:
-        offline = candidate.reason is Reason.ADMIN_OFFLINE
-        state = RealServerState.OFFLINE if offline else RealServerState.DOWN
-        return RealServerPlan(candidate, Health(state, candidate.reason), None)
-    health = health_of(owner, candidate.key) if spec.monitors else UNMONITORED
-    if health.state is not RealServerState.UP:
-        quiesced = on_down(spec) is OnDown.QUIESCE
-        draining = candidate.wish is Wish.DRAIN and health.state is RealServerState.UNKNOWN
-        return RealServerPlan(candidate, health, 0 if quiesced or draining else None)
-    if candidate.wish is Wish.DRAIN:
-        return RealServerPlan(candidate, Health(RealServerState.DRAINING, candidate.reason, health.message), 0)
-    return RealServerPlan(candidate, health, candidate.weight)
-
-
-def _content(spec: VirtualServerSpec, version: int) -> ServiceContent:
-    persistence = spec.persistence
-    host = 32 if version == 4 else 128
-    if persistence.type is PersistenceType.NONE:
-        return ServiceContent(spec.scheduler.name, frozenset(spec.scheduler.flags), 0, host)
-    timeout = int(seconds(persistence.timeout)) if persistence.timeout else DEFAULT_PERSISTENCE
-    prefix = persistence.ipv4_prefix_length if version == 4 else persistence.ipv6_prefix_length
-    return ServiceContent(spec.scheduler.name, frozenset(spec.scheduler.flags), timeout, prefix or host)
-
-
-def _addresses(spec: VirtualServerSpec, group: DirectorGroup) -> set[LinkAddress]:
-    assert group.spec is not None
-    wanted = {_host_address(group.spec.interface, text) for text in spec.addresses}
-    if group.spec.gateway is not None:
-        wanted |= {_host_address(group.spec.gateway.interface, text) for text in group.spec.gateway.addresses}
-    return wanted
-
-
-def _host_address(link: str, text: str) -> LinkAddress:
-    address = ip_address(text)
-    return LinkAddress(link, address, address.max_prefixlen)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from virtualserver.api.addresses import forbidden
-from virtualserver.api.enums import AdminState
+from virtualserver.api.enums import AdminState, ForwardingMode
 from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Port, RealServer, ServiceReference
 from virtualserver.model.types import DestinationKey, IPAddress, address_order
@@ -26,7 +26,10 @@ class Wish(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A real server of one port as the cluster describes it; ``identity`` is the same for all its ports."""
+    """A real server of one port as the cluster describes it; ``identity`` is the same for all its ports.
+
+    ``node`` names the node that hands packets on to it (a pod, unless the mode is NAT), "" when they go to it directly.
+    """
 
     key: DestinationKey
     identity: tuple[IPAddress, int]
@@ -34,6 +37,7 @@ class Candidate:
     wish: Wish
     reason: Reason
     source: str
+    node: str = ""
 
 
 _BY_ADMIN_STATE = {
@@ -57,7 +61,7 @@ def resolve(world: World, server: VirtualServer) -> tuple[dict[Port, list[Candid
             if entry.address is not None:
                 candidates = [_static(entry, entry.address, port)]
             else:
-                candidates, problem = _from_service(world, server.key.namespace, entry, port)
+                candidates, problem = _from_service(world, server, entry, port)
                 if problem is not None and problem not in problems:
                     problems.append(problem)
             for candidate in candidates:
@@ -74,10 +78,10 @@ def _static(entry: RealServer, text: str, port: Port) -> Candidate:
 
 
 def _from_service(
-    world: World, namespace: str, entry: RealServer, port: Port
+    world: World, server: VirtualServer, entry: RealServer, port: Port
 ) -> tuple[list[Candidate], Finding | None]:
-    reference = entry.service
-    if reference is None:
+    reference, namespace = entry.service, server.key.namespace
+    if reference is None or server.spec is None:
         return [], None
     key = ObjectKey(namespace, reference.name)
     service = world.services.get(key)
@@ -96,7 +100,18 @@ def _from_service(
             Reason.SERVICE_PORT_NOT_FOUND,
             f"spec.realServers: Service {reference.name!r} has no port {wanted}/{port.protocol} (it has: {has})",
         )
-    return list(_endpoints(world, key, reference, entry.weight, (names[0], port.protocol))), None
+    found = _endpoints(world, key, reference, entry.weight, (names[0], port.protocol))
+    if server.spec.forwarding.mode is ForwardingMode.NAT:
+        return [replace(candidate, node="") for candidate in found], None
+    return [_through_node(world, candidate) for candidate in found], None
+
+
+def _through_node(world: World, pod: Candidate) -> Candidate:
+    """Return a pod that its node must hand packets on to; one whose node is not known gets none."""
+    known = world.nodes.get(pod.node)
+    if known is None or not known.internal:
+        return replace(pod, wish=Wish.STAY_OUT, reason=Reason.ENDPOINT_WITHOUT_NODE)
+    return pod
 
 
 def _endpoints(
@@ -118,6 +133,7 @@ def _endpoints(
             wish,
             reason,
             f"Service/{reference.name}",
+            endpoint.node,
         )
 
 

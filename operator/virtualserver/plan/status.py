@@ -11,9 +11,10 @@ from virtualserver.api.enums import DirectorRole, RealServerState
 from virtualserver.api.reasons import ConditionType, Reason
 from virtualserver.api.status import Condition, DirectorStatus, KernelRealServer, KernelService, RealServerStatus
 from virtualserver.model.types import IPAddress, Service, ServiceKey, State, address_order
-from virtualserver.plan.desired import Plan, RealServerPlan
+from virtualserver.plan.desired import Plan
 from virtualserver.plan.diff import settled
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.verdicts import Verdict, service_keys
 from virtualserver.plan.world import ObjectKey, VirtualServer
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
-from virtualserver.plan.desired import RealServerPlan
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.status import Seen, ready_count
 from virtualserver.plan.world import ObjectKey
 

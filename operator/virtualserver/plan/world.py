@@ -62,6 +62,8 @@ class Node:
     labels: Mapping[str, str]
     addresses: frozenset[IPAddress]
     pod_networks: tuple[IPNetwork, ...] = ()
+    internal: tuple[IPAddress, ...] = ()
+    """The addresses of type InternalIP, in the node's own order: where packets for its pods are sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Endpoint:
     ready: bool
     serving: bool
     terminating: bool
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +184,14 @@ def _networks(texts: Iterable[str]) -> tuple[IPNetwork, ...]:
 def node(obj: Json) -> Node:
     """Read a Node; its addresses of types other than IP are left out."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    listed = [_address(entry.get("address", "")) for entry in status.get("addresses") or []]
+    listed = [(entry.get("type"), _address(entry.get("address", ""))) for entry in status.get("addresses") or []]
     networks = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
     return Node(
         obj["metadata"]["name"],
         obj["metadata"].get("labels") or {},
-        frozenset(address for address in listed if address is not None),
+        frozenset(address for _, address in listed if address is not None),
         _networks(networks),
+        tuple(address for kind, address in listed if kind == "InternalIP" and address is not None),
     )
 
 
@@ -219,7 +223,7 @@ def endpoint_slice(obj: Json) -> EndpointSlice:
         for text in entry.get("addresses") or []:
             address = _address(text)
             if address is not None:
-                endpoints.append(Endpoint(address, ready, serving, terminating))
+                endpoints.append(Endpoint(address, ready, serving, terminating, entry.get("nodeName") or ""))
     return EndpointSlice(key, ObjectKey(key.namespace, owner), ports, tuple(endpoints))
 
 

@@ -1,6 +1,6 @@
 """What a real server of the lab serves: three services in one small program.
 
-    web      HTTP on port 80        web-alt  HTTP on port 8080        echo  TCP and UDP on port 7
+    web      HTTP on port 80        web-alt  HTTP on port 8080        echo  TCP, UDP and SCTP on port 7
 
 HTTP answers one line, the server's name and the client address it sees: `rs-1 198.18.0.2`. `/slow?seconds=2`
 answers that much later. Both families. A service is stopped, started or muted (it accepts, but never answers)
@@ -18,6 +18,8 @@ from typing import cast
 
 IP_PKTINFO = 8
 """Linux; the socket module has no name for it before Python 3.12."""
+SCTP = 132
+"""IPPROTO_SCTP, missing where Python was built without its header."""
 ANY = ("0.0.0.0", "::")
 
 
@@ -59,7 +61,7 @@ class Web(asyncio.Protocol):
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what it gets, over TCP."""
+    """Sends back what it gets, over TCP or SCTP."""
 
     def __init__(self, service: "Service") -> None:
         self.service = service
@@ -114,14 +116,26 @@ def answer_from(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
     return level, kind, struct.pack("=I4s4s", 0, destination, destination)
 
 
+def sctp(address: str, port: int) -> socket.socket:
+    """A listening SCTP socket, used like one of TCP (RFC 6458, one-to-one style)."""
+    six = ":" in address
+    made = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_STREAM, SCTP)
+    made.setblocking(False)
+    if six:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    return made
+
+
 class Service:
     """One service that can be up or down; down means that its port refuses connections."""
 
-    def __init__(self, host: str, port: int, protocol: Callable[["Service"], asyncio.Protocol], udp: bool) -> None:
+    def __init__(self, host: str, port: int, protocol: Callable[["Service"], asyncio.Protocol], every: bool) -> None:
         self.host = host
         self.port = port
         self.protocol = protocol
-        self.udp = udp
+        self.every = every
         self.mute = False
         self.hanging = False
         """Packets to the port are dropped; `service-ctl` does that, here it is only known."""
@@ -138,8 +152,11 @@ class Service:
                 lambda: self.protocol(self), address, self.port, backlog=1024, reuse_address=True
             )
             self.listeners.append(server)
-            if self.udp:
+            if self.every:
                 self.listeners.append(EchoDatagram(self, address))
+                self.listeners.append(
+                    await loop.create_server(lambda: self.protocol(self), sock=sctp(address, self.port))
+                )
 
     async def stop(self) -> None:
         """As if the program had been killed: nobody listens, established connections end."""
@@ -182,9 +199,9 @@ class Control:
 
 async def main(host: str, control: str) -> None:
     services = {
-        "web": Service(host, 80, Web, udp=False),
-        "web-alt": Service(host, 8080, Web, udp=False),
-        "echo": Service(host, 7, Echo, udp=True),
+        "web": Service(host, 80, Web, every=False),
+        "web-alt": Service(host, 8080, Web, every=False),
+        "echo": Service(host, 7, Echo, every=True),
     }
     for service in services.values():
         await service.start()

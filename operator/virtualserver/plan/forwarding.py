@@ -1,0 +1,123 @@
+"""How packets of a virtual service reach its real servers from one node: the kernel's real servers of it.
+
+NAT sends to the real server itself, and so does a node to its own pods. Tunnel and Direct Routing leave the packet
+as it is, so the receiver must own the virtual address: a machine, or the node of some pods, which has a virtual
+service of its own for them. Pods behind one node share one entry there, whose weight is theirs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from virtualserver.api.enums import ForwardingMode, TunnelType
+from virtualserver.api.virtualserver import Forwarding
+from virtualserver.model import types
+from virtualserver.model.types import (
+    DestinationContent,
+    DestinationKey,
+    ForwardingMethod,
+    IPAddress,
+    Service,
+    ServiceKey,
+    address_order,
+)
+from virtualserver.plan.realservers import Candidate
+from virtualserver.plan.shares import RealServerPlan
+from virtualserver.plan.world import Node
+
+GUE_PORT = 6080
+"""UDP port of GUE (IANA: gue)."""
+
+_TUNNELS = {
+    TunnelType.IPIP: types.TunnelType.IPIP,
+    TunnelType.GUE: types.TunnelType.GUE,
+    TunnelType.GRE: types.TunnelType.GRE,
+}
+MAX_WEIGHT = 65535
+
+
+def direct(forwarding: Forwarding) -> bool:
+    """Return whether real servers answer the client themselves."""
+    return forwarding.mode is not ForwardingMode.NAT
+
+
+def tunnel(forwarding: Forwarding) -> types.Tunnel:
+    """Return how packets are wrapped; for modes that wrap none, what the kernel says of them."""
+    if forwarding.mode is not ForwardingMode.TUNNEL:
+        return types.Tunnel()
+    asked = forwarding.tunnel
+    if asked is None:
+        return types.Tunnel()
+    port = asked.port or GUE_PORT if asked.type is TunnelType.GUE else 0
+    return types.Tunnel(_TUNNELS[asked.type], port, asked.checksum)
+
+
+def from_director(
+    forwarding: Forwarding, virtual: ServiceKey, shares: Sequence[RealServerPlan], node: str, nodes: Mapping[str, Node]
+) -> dict[DestinationKey, DestinationContent]:
+    """Return what the director ``node`` holds for a virtual service, in canonical order."""
+    address = virtual.address
+    if not direct(forwarding):
+        return {
+            one.candidate.key: DestinationContent(one.weight)
+            for one in shares
+            if one.weight is not None and one.candidate.key.address.version == address.version
+        }
+    weights: dict[DestinationKey, int] = {}
+    for one in shares:
+        receiver = _receiver(one.candidate, address, virtual.port, nodes)
+        if receiver is not None and one.weight is not None and one.candidate.node != node:
+            weights[receiver] = min(weights.get(receiver, 0) + one.weight, MAX_WEIGHT)
+    found = from_node(virtual, shares, node)
+    found |= {key: _content(forwarding, weights[key]) for key in _usable(forwarding, address, weights)}
+    return {key: found[key] for key in sorted(found, key=lambda key: (address_order(key.address), key.port))}
+
+
+def from_node(
+    virtual: ServiceKey, shares: Iterable[RealServerPlan], node: str
+) -> dict[DestinationKey, DestinationContent]:
+    """Return what a node holds for its own pods: they get packets by NAT, and answer through it."""
+    return {
+        one.candidate.key: DestinationContent(one.weight)
+        for one in shares
+        if one.weight is not None
+        and one.candidate.node == node
+        and one.candidate.key.address.version == virtual.address.version
+    }
+
+
+def serves(candidate: Candidate, held: Mapping[ServiceKey, Service], node: str, nodes: Mapping[str, Node]) -> bool:
+    """Return whether services of the kernel give connections to a real server, or to the node that has it as a pod."""
+    for key, service in held.items():
+        receiver = candidate.key if candidate.node == node else _receiver(candidate, key.address, key.port, nodes)
+        found = service.destinations.get(receiver) if receiver is not None else None
+        if found is not None and found.weight > 0:
+            return True
+    return False
+
+
+def _receiver(candidate: Candidate, virtual: IPAddress, port: int, nodes: Mapping[str, Node]) -> DestinationKey | None:
+    """Return whom packets for a real server are sent to: itself, or its node (by its address of the same family)."""
+    if not candidate.node:
+        return candidate.key
+    known = nodes.get(candidate.node)
+    if known is None or candidate.key.address.version != virtual.version:
+        return None
+    by_family = sorted(known.internal, key=lambda address: address.version != virtual.version)
+    return DestinationKey(by_family[0], port) if by_family else None
+
+
+def _usable(forwarding: Forwarding, virtual: IPAddress, receivers: Iterable[DestinationKey]) -> list[DestinationKey]:
+    """Return the receivers of the virtual address's own family; a tunnel may use the others, if there are none.
+
+    The kernel mixes families in tunnels only (``ip_vs_ctl.c``: ``ip_vs_genl_new_dest``, ``ip_vs_add_dest``).
+    """
+    listed = list(receivers)
+    same = [key for key in listed if key.address.version == virtual.version]
+    return same if same or forwarding.mode is not ForwardingMode.TUNNEL else listed
+
+
+def _content(forwarding: Forwarding, weight: int) -> DestinationContent:
+    if forwarding.mode is ForwardingMode.DIRECT_ROUTING:
+        return DestinationContent(weight, ForwardingMethod.DIRECT_ROUTING)
+    return DestinationContent(weight, ForwardingMethod.TUNNEL, tunnel=tunnel(forwarding))
