@@ -18,7 +18,6 @@ from virtualserver.model.monitoring import Result, Target
 from virtualserver.model.types import Service, ServiceKey, State
 from virtualserver.plan import desired, directors, settings
 from virtualserver.plan.desired import Circumstances, Plan
-from virtualserver.plan.diff import blamed
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.forwarding import serves
 from virtualserver.plan.shares import targets
@@ -227,7 +226,7 @@ class Loop:
     def _report_drift(self, done: Round) -> None:
         counts: dict[ObjectKey, int] = {}
         for operation in done.applied:
-            for owner in {done.plan.owners[key] for key in blamed(operation, done.plan.owners)}:
+            for owner in done.plan.blamed(operation):
                 counts[owner] = counts.get(owner, 0) + 1
         for key, count in counts.items():
             note = (

@@ -16,9 +16,9 @@ from virtualserver.agent.record import Record
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import Kernel
 from virtualserver.model.operations import Operation, Outcome, ReplaceRules
-from virtualserver.model.types import Owned, ServiceKey, State
+from virtualserver.model.types import Owned, State
 from virtualserver.plan.desired import Circumstances, Plan
-from virtualserver.plan.diff import Conflicts, blamed, conflicts, diff, served_by
+from virtualserver.plan.diff import Conflicts, Subject, conflicts, diff
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.settings import EXPIRE
 from virtualserver.plan.world import ObjectKey
@@ -176,13 +176,13 @@ class Programmer:
         failed: dict[ObjectKey, Finding] = {}
         for operation in left:
             text = messages.get(operation, f"the kernel does not hold it after {PASSES} passes: {operation}")
-            for key in blamed(operation, plan.owners):
-                failed.setdefault(plan.owners[key], Finding(False, Reason.KERNEL_REFUSED, text))
+            for owner in plan.blamed(operation):
+                failed.setdefault(owner, Finding(False, Reason.KERNEL_REFUSED, text))
         now = self._clock()
-        self._attempts.keep_only(plan.active)
+        self._attempts.keep_only(plan.here)
         for owner, finding in failed.items():
             self._attempts.failed(owner, finding, now)
-        for owner in set(plan.owners.values()) - failed.keys():
+        for owner in plan.programmed - failed.keys():
             self._attempts.succeeded(owner)
 
 
@@ -197,17 +197,19 @@ def _leaving(plan: Plan, actual: State) -> bool:
 def _blame(plan: Plan, found: Conflicts) -> dict[ObjectKey, Finding]:
     problems: dict[ObjectKey, Finding] = {}
 
-    def note(keys: list[ServiceKey], reason: Reason, message: str) -> None:
-        for key in keys:
-            problems.setdefault(plan.owners[key], Finding(False, reason, message))
+    def note(about: Subject, reason: Reason, message: str) -> None:
+        for owner in plan.needed.get(about, frozenset()):
+            problems.setdefault(owner, Finding(False, reason, message))
 
     for service in found.services:
         text = f"another program made the virtual service {service} on this node; remove it there first"
-        note([service], Reason.FOREIGN_SERVICE, text)
+        note(service, Reason.FOREIGN_SERVICE, text)
     for address in found.addresses:
-        text = f"{address.address} is on this node and not ours"
-        note(served_by(address, plan.owners), Reason.FOREIGN_ADDRESS, text)
+        note(address, Reason.FOREIGN_ADDRESS, f"{address.address} is on this node and not ours")
     for address in found.links:
         text = f"link {address.link!r} (for {address.address}) does not exist on this node"
-        note(served_by(address, plan.owners), Reason.LINK_NOT_FOUND, text)
+        note(address, Reason.LINK_NOT_FOUND, text)
+    for link in found.own_links:
+        text = f"another program made a link {link!r} on this node; remove it there first"
+        note(link, Reason.FOREIGN_LINK, text)
     return problems

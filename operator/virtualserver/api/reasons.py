@@ -38,6 +38,7 @@ class Reason(enum.StrEnum):
     KERNEL_UNREADABLE = "KernelUnreadable"
     FOREIGN_SERVICE = "ForeignService"
     FOREIGN_ADDRESS = "ForeignAddress"
+    FOREIGN_LINK = "ForeignLink"
     LINK_NOT_FOUND = "LinkNotFound"
     # Available
     REAL_SERVERS_UP = "RealServersUp"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from virtualserver.model.types import Rules, ServiceKey, State
+from virtualserver.model.operations import Operation
+from virtualserver.model.types import Rules, State
 from virtualserver.plan import receiving, settings
+from virtualserver.plan.diff import Subject, subject
 from virtualserver.plan.parts import Part, director
 from virtualserver.plan.realservers import Candidate
 from virtualserver.plan.shares import HealthOf, RealServerPlan, share
@@ -16,13 +18,25 @@ from virtualserver.plan.world import Node, ObjectKey, VirtualServer, World
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What this node should hold, and on whose behalf."""
+    """What this node should hold, and on whose behalf: ``needed`` names the virtual servers for each thing."""
 
     state: State = field(default_factory=State)
-    owners: Mapping[ServiceKey, ObjectKey] = field(default_factory=dict)
+    needed: Mapping[Subject, frozenset[ObjectKey]] = field(default_factory=dict)
     real_servers: Mapping[ObjectKey, tuple[RealServerPlan, ...]] = field(default_factory=dict)
     active: frozenset[ObjectKey] = frozenset()
     """Accepted virtual servers whose active director is this node, suspended ones included."""
+    here: frozenset[ObjectKey] = frozenset()
+    """Those, and the ones that have real servers here which take packets as they are."""
+
+    @property
+    def programmed(self) -> frozenset[ObjectKey]:
+        """Those of ``here`` that are not suspended."""
+        return frozenset(key for keys in self.needed.values() for key in keys)
+
+    def blamed(self, operation: Operation) -> frozenset[ObjectKey]:
+        """Return the virtual servers that suffer when an operation fails."""
+        about = subject(operation)
+        return self.programmed if about is None else self.needed.get(about, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ def plan(
     """Return what this node should hold: as the active director of some virtual servers, as a real server of others."""
     real_servers: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
     parts: dict[ObjectKey, Part] = {}
+    suspended: set[ObjectKey] = set()
     active = frozenset(key for key, verdict in verdicts.items() if verdict.group and verdict.group.active == node)
     for key in sorted(verdicts):
         server, verdict = world.virtual_servers[key], verdicts[key]
@@ -62,14 +77,19 @@ def plan(
         if key in active:
             real_servers[key] = tuple(one for listed in shares.values() for one in listed)
         if key in circumstances.suspended:
+            suspended.add(key)
             continue
         if key in active:
             parts[key] = director(server.spec, verdict.group, shares, node, world.nodes)
         else:
             here = world.nodes[node]
             parts[key] = receiving.node(server.spec, verdict.group, shares, here, world.nodes, circumstances.mtu)
-    owners = {key: owner for owner, part in parts.items() for key in part.services}
-    return Plan(_state(parts.values(), circumstances), owners, real_servers, active)
+    needed: dict[Subject, frozenset[ObjectKey]] = {}
+    for owner, part in parts.items():
+        for about in part.subjects:
+            needed[about] = needed.get(about, frozenset()) | {owner}
+    concerned = frozenset(parts) | frozenset(real_servers) | suspended
+    return Plan(_state(parts.values(), circumstances), needed, real_servers, active, concerned)
 
 
 def concerns(server: VirtualServer, verdict: Verdict, here: Node | None, node: str) -> bool:

@@ -10,16 +10,19 @@ has to change a service does not announce it, the next pass does. So it is with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from virtualserver.model.operations import (
     AddAddress,
     AddDestination,
+    AddLink,
     AddService,
     Operation,
+    RaiseLink,
     RemoveAddress,
     RemoveDestination,
+    RemoveLink,
     RemoveService,
     ReplaceRules,
     SetDestination,
@@ -36,6 +39,9 @@ from virtualserver.model.types import (
     address_order,
 )
 from virtualserver.plan import linkdiff
+
+Subject = ServiceKey | LinkAddress | str
+"""What somebody may need on a node: a virtual service, an address, a link by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,28 +163,16 @@ def _announcements(desired: State, actual: State) -> Iterator[Operation]:
             yield AddAddress(address)
 
 
-def service_of(operation: Operation) -> ServiceKey | None:
-    """Return the virtual service that an operation is about; None for addresses, settings and rules."""
+def subject(operation: Operation) -> Subject | None:
+    """Return what an operation is about; None for settings and rules, which are everybody's."""
     match operation:
         case AddService() | SetService() | RemoveService():
             return operation.key
         case AddDestination() | SetDestination() | RemoveDestination():
             return operation.service
+        case AddAddress() | RemoveAddress():
+            return operation.address
+        case AddLink() | RaiseLink() | RemoveLink():
+            return operation.name
         case _:
             return None
-
-
-def blamed(operation: Operation, owners: Mapping[ServiceKey, object]) -> frozenset[ServiceKey]:
-    """Return the virtual services that suffer when an operation fails."""
-    service = service_of(operation)
-    if service is not None:
-        return frozenset({service}) & owners.keys()
-    if isinstance(operation, AddAddress | RemoveAddress):
-        return frozenset(served_by(operation.address, owners))
-    return frozenset(owners)
-
-
-def served_by(address: LinkAddress, owners: Iterable[ServiceKey]) -> list[ServiceKey]:
-    """Return the virtual services that need an address: those on it; all of them when it is a gateway's."""
-    keys = list(owners)
-    return [key for key in keys if key.address == address.address] or keys

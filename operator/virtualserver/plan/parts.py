@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import chain
 
 from virtualserver.api.base import seconds
 from virtualserver.api.enums import PersistenceType
@@ -19,6 +20,7 @@ from virtualserver.model.types import (
     ServiceContent,
     ServiceKey,
 )
+from virtualserver.plan.diff import Subject
 from virtualserver.plan.forwarding import from_director
 from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.world import DirectorGroup, Node
@@ -43,6 +45,11 @@ class Part:
     own_links: Mapping[str, OwnLink] = field(default_factory=dict)
     decapsulations: frozenset[Decapsulation] = frozenset()
     clamped: Mapping[IPAddress, int] = field(default_factory=dict)
+
+    @property
+    def subjects(self) -> Iterable[Subject]:
+        """Everything of it that an operation may be about."""
+        return chain(self.services, self.addresses, self.own_links)
 
 
 def director(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
+from virtualserver.model.types import ServiceKey
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.status import Seen, ready_count
@@ -55,7 +56,12 @@ def _real_servers(
 
 def _addresses(before: Seen, after: Seen) -> Iterator[Transition]:
     def held(seen: Seen) -> set[tuple[ObjectKey, str]]:
-        return {(owner, str(key.address)) for key, owner in seen.plan.owners.items() if key.address in seen.announced}
+        return {
+            (owner, str(about.address))
+            for about, owners in seen.plan.needed.items()
+            if isinstance(about, ServiceKey) and about.address in seen.announced
+            for owner in owners & seen.plan.active
+        }
 
     now, then = held(after), held(before)
     for key, address in sorted(now - then):
