@@ -21,7 +21,7 @@ from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.forwarding import serves
 from virtualserver.plan.shares import targets
-from virtualserver.plan.status import Json, Seen, active_status, standby_status
+from virtualserver.plan.status import Json, Seen, active_status, node_status, standby_status
 from virtualserver.plan.transitions import Transition, transitions
 from virtualserver.plan.verdicts import Verdict, judge, service_keys
 from virtualserver.plan.world import ObjectKey, VirtualServer, World
@@ -212,16 +212,22 @@ class Loop:
         ours = {name for name, group in groups.items() if self._node in directors.members(group, nodes)}
         for key, verdict in self._verdicts.items():
             server = self._world.virtual_servers[key]
-            if verdict.group is None or verdict.group.name not in ours:
+            standby = verdict.group is not None and verdict.group.name in ours
+            if not standby and key not in seen.plan.here:
                 continue
-            reported[key] = about = (verdict.accepted, *seen.about(server))
-            if self._reported.get(key) == about:
-                continue
-            active = key in seen.plan.active
-            self._reporter.status(key, active_status(server, verdict, seen) if active else standby_status(server, seen))
+            reported[key] = about = (verdict.accepted, standby, *seen.about(server))
+            if self._reported.get(key) != about:
+                self._reporter.status(key, self._status(server, verdict, seen, standby))
         for key in self._reported.keys() - reported.keys():
             self._reporter.status(key, None)
         self._reported = reported
+
+    def _status(self, server: VirtualServer, verdict: Verdict, seen: Seen, standby: bool) -> Json:
+        """Return this node's part: of a director, of a node with real servers, or of one that is both."""
+        if server.key in seen.plan.active:
+            return active_status(server, verdict, seen)
+        status: Json = standby_status(server, seen) if standby else {}
+        return status | (node_status(server, seen) if server.key in seen.plan.here else {})
 
     def _report_drift(self, done: Round) -> None:
         counts: dict[ObjectKey, int] = {}

@@ -75,6 +75,17 @@ class DirectorStatus(ApiModel):
     reported: str | None = Field(None, description="When this changed last.", json_schema_extra={"format": "date-time"})
 
 
+class NodeStatus(ApiModel):
+    """What one node with real servers holds for this virtual server, read back (modes Tunnel and DirectRouting)."""
+
+    node: str = Field(description="Name of the node.")
+    programmed_generation: int | None = Field(None, description="Generation of the spec that the kernel holds.")
+    reason: str = Field(description="One word: Programmed, or why it is not.")
+    message: str = Field(description="The same in a sentence.")
+    ready_pods: str | None = Field(None, description="How many pods of this node are up, of how many.")
+    reported: str | None = Field(None, description="When this changed last.", json_schema_extra={"format": "date-time"})
+
+
 class VirtualServerStatus(ApiModel):
     """The seen state of a virtual server."""
 
@@ -97,5 +108,10 @@ class VirtualServerStatus(ApiModel):
     directors: list[DirectorStatus] = Field(
         [],
         description="What each director holds.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["node"]},
+    )
+    nodes: list[NodeStatus] = Field(
+        [],
+        description="What each node with real servers holds, in modes Tunnel and DirectRouting.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["node"]},
     )

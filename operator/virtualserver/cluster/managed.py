@@ -20,6 +20,7 @@ _LISTS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "conditions": (("type",), "lastTransitionTime", ("status",)),
     "realServers": (("address", "port"), "since", ("state",)),
     "directors": (("node",), "reported", ()),
+    "nodes": (("node",), "reported", ()),
 }
 """List -> (keys of an entry, its time, the fields whose change moves the time; none: any field)."""
 

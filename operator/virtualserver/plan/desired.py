@@ -23,6 +23,8 @@ class Plan:
     state: State = field(default_factory=State)
     needed: Mapping[Subject, frozenset[ObjectKey]] = field(default_factory=dict)
     real_servers: Mapping[ObjectKey, tuple[RealServerPlan, ...]] = field(default_factory=dict)
+    pods: Mapping[ObjectKey, tuple[RealServerPlan, ...]] = field(default_factory=dict)
+    """The real servers on this node itself, of virtual servers whose director is another."""
     active: frozenset[ObjectKey] = frozenset()
     """Accepted virtual servers whose active director is this node, suspended ones included."""
     here: frozenset[ObjectKey] = frozenset()
@@ -63,6 +65,7 @@ def plan(
 ) -> Plan:
     """Return what this node should hold: as the active director of some virtual servers, as a real server of others."""
     real_servers: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
+    pods: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
     parts: dict[ObjectKey, Part] = {}
     suspended: set[ObjectKey] = set()
     active = frozenset(key for key, verdict in verdicts.items() if verdict.group and verdict.group.active == node)
@@ -74,8 +77,11 @@ def plan(
             port: [share(server.spec, key, one, health_of) for one in listed]
             for port, listed in verdict.candidates.items()
         }
+        everyone = [one for listed in shares.values() for one in listed]
         if key in active:
-            real_servers[key] = tuple(one for listed in shares.values() for one in listed)
+            real_servers[key] = tuple(everyone)
+        else:
+            pods[key] = tuple(one for one in everyone if one.candidate.node == node)
         if key in circumstances.suspended:
             suspended.add(key)
             continue
@@ -89,7 +95,7 @@ def plan(
         for about in part.subjects:
             needed[about] = needed.get(about, frozenset()) | {owner}
     concerned = frozenset(parts) | frozenset(real_servers) | suspended
-    return Plan(_state(parts.values(), circumstances), needed, real_servers, active, concerned)
+    return Plan(_state(parts.values(), circumstances), needed, real_servers, pods, active, concerned)
 
 
 def concerns(server: VirtualServer, verdict: Verdict, here: Node | None, node: str) -> bool:

@@ -86,6 +86,17 @@ def settled(desired: State, actual: State, key: ServiceKey) -> bool:
     return actual.services.get(key) == desired.services[key]
 
 
+def present(about: Subject, desired: State, actual: State) -> bool:
+    """Return whether something is in the kernel as it is wanted."""
+    match about:
+        case ServiceKey():
+            return settled(desired, actual, about)
+        case LinkAddress():
+            return about in actual.addresses
+        case _:
+            return actual.own_links.get(about) == desired.own_links[about]
+
+
 def _address_key(address: LinkAddress) -> tuple[tuple[int, int], str]:
     return address_order(address.address), address.link
 

@@ -9,10 +9,17 @@ from typing import Any
 
 from virtualserver.api.enums import DirectorRole, RealServerState
 from virtualserver.api.reasons import ConditionType, Reason
-from virtualserver.api.status import Condition, DirectorStatus, KernelRealServer, KernelService, RealServerStatus
+from virtualserver.api.status import (
+    Condition,
+    DirectorStatus,
+    KernelRealServer,
+    KernelService,
+    NodeStatus,
+    RealServerStatus,
+)
 from virtualserver.model.types import IPAddress, Service, ServiceKey, State, address_order
 from virtualserver.plan.desired import Plan
-from virtualserver.plan.diff import settled
+from virtualserver.plan.diff import present, settled
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.verdicts import Verdict, service_keys
@@ -46,6 +53,8 @@ class Seen:
             server.key in self.plan.active,
             self.plan.real_servers.get(server.key),
             self.problems.get(server.key),
+            self.plan.pods.get(server.key),
+            _held(server, self) if server.key in self.plan.here - self.plan.active else None,
             tuple(
                 (self.plan.state.services.get(key), self.actual.services.get(key), key.address in self.announced)
                 for key in keys
@@ -73,6 +82,31 @@ def active_status(server: VirtualServer, verdict: Verdict, seen: Seen) -> Json:
 def standby_status(server: VirtualServer, seen: Seen) -> Json:
     """Return what a director reports that could serve this virtual server but does not."""
     return {"directors": [_director(server, seen, DirectorRole.STANDBY, None).wire()]}
+
+
+def node_status(server: VirtualServer, seen: Seen) -> Json:
+    """Return what a node reports that has real servers which take packets as they are."""
+    finding = _held(server, seen)
+    pods = seen.plan.pods.get(server.key, ())
+    entry = NodeStatus(
+        node=seen.node,
+        programmed_generation=server.generation if finding.ok else None,
+        reason=finding.reason,
+        message=finding.message,
+        ready_pods=ready_count(pods) if pods else None,
+        reported=None,
+    )
+    return {"nodes": [entry.wire()]}
+
+
+def _held(server: VirtualServer, seen: Seen) -> Finding:
+    """Return whether the kernel holds all that a virtual server needs here."""
+    if server.key in seen.problems:
+        return seen.problems[server.key]
+    needed = [about for about, owners in seen.plan.needed.items() if server.key in owners]
+    if needed and all(present(about, seen.plan.state, seen.actual) for about in needed):
+        return Finding(True, Reason.PROGRAMMED, f"read back from the kernel of {seen.node}")
+    return Finding(False, Reason.PENDING, f"{seen.node} is programming its kernel")
 
 
 def condition(kind: ConditionType, finding: Finding, generation: int) -> Json:
