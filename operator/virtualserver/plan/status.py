@@ -70,7 +70,8 @@ def active_status(server: VirtualServer, verdict: Verdict, seen: Seen) -> Json:
     return {
         "activeDirector": seen.node,
         "readyRealServers": ready_count(real_servers),
-        "realServers": [_real_server(one).wire() for one in real_servers],
+        # Several ports may lead to one port of a real server: it is one entry, and has one health.
+        "realServers": [_real_server(one).wire() for one in {one.candidate.key: one for one in real_servers}.values()],
         "conditions": [
             condition(ConditionType.PROGRAMMED, programmed, server.generation),
             condition(ConditionType.AVAILABLE, available, server.generation),
