@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from unit.fakeapi import FakeApi, managed
 from unit.virtualtime import run
 from virtualserver.controller.fallback import MANAGER, Fallback
@@ -63,11 +65,13 @@ def case(test: Callable[[Case], Awaitable[None]]) -> None:
     run(main())
 
 
-def test_our_words_stay_until_another_writer_replaced_them() -> None:
+@pytest.mark.parametrize("watched", [True, False], ids=["seen by the watch", "before the watch tells"])
+def test_our_words_stay_until_another_writer_replaced_them(watched: bool) -> None:
     async def test(it: Case) -> None:
         it.fallback.set(KEY, OURS, "director-1")
         await asyncio.sleep(2)
-        it.see()
+        if watched:
+            it.see()
         it.fallback.set(KEY, None)
         await asyncio.sleep(10)
         assert it.wrote == ["DirectorUnreachable"], "taken back now, the condition would be lost"

@@ -79,10 +79,15 @@ class StatusWriter:
         interval: float = INTERVAL,
         concurrency: int = 8,
         on_taken: Callable[[ObjectKey], bool] = lambda _: False,
+        on_seen: Callable[[Json], None] = lambda _: None,
     ) -> None:
-        """Take what it needs; ``on_taken`` says whether to give way when another writer takes over our fields."""
+        """Take what it needs.
+
+        ``on_taken`` says whether to give way when another writer takes over our fields. ``on_seen`` is called with
+        every newer view of an object, the answers to our own writes included.
+        """
         self._api, self._resource, self.field_manager = api, resource, field_manager
-        self._now, self._interval, self._on_taken = now, interval, on_taken
+        self._now, self._interval, self._on_taken, self._on_seen = now, interval, on_taken, on_seen
         self._slots = asyncio.Semaphore(concurrency)
         self._objects: dict[ObjectKey, _Object] = {}
         self._early: dict[ObjectKey, dict[str, Any]] = {}
@@ -155,6 +160,7 @@ class StatusWriter:
                 known.settled = known.wanted, known.owned
             elif stood and not known.stands and self._on_taken(key):
                 known.raw = known.wanted = None
+        self._on_seen(obj)
         self._wake(key, known)
 
     async def close(self, flush: float = 0.0) -> None:

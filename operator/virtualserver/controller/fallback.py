@@ -40,7 +40,7 @@ class Fallback:
         self._alone: set[ObjectKey] = set()
         self._silent: dict[ObjectKey, str] = {}
         self._leaving: set[ObjectKey] = set()
-        self.writer = StatusWriter(api, VIRTUAL_SERVERS, MANAGER, on_taken=self._taken)
+        self.writer = StatusWriter(api, VIRTUAL_SERVERS, MANAGER, on_taken=self._taken, on_seen=self._seen)
 
     def set(self, key: ObjectKey, status: Json | None, silent: str | None = None) -> None:
         """Say ``status``, on behalf of the ``silent`` node if one is meant; None: the agent speaks for itself."""
@@ -66,14 +66,7 @@ class Fallback:
 
     def put(self, kind: str, obj: Json) -> bool:
         """Take a virtual server as it is now."""
-        key = key_of(obj)
-        self.writer.put(kind, obj)
-        if any(owners(obj, *path) == {MANAGER} for path in _PATHS):
-            self._alone.add(key)
-        else:
-            self._alone.discard(key)
-        self._leave(key)
-        return False
+        return self.writer.put(kind, obj)
 
     def drop(self, kind: str, key: ObjectKey) -> None:
         """Forget a virtual server that is gone."""
@@ -81,6 +74,15 @@ class Fallback:
         self._alone.discard(key)
         self._leaving.discard(key)
         self._silent.pop(key, None)
+
+    def _seen(self, obj: Json) -> None:
+        """Note whether our words stand alone; the answer to a write of ours tells it before any watch does."""
+        key = key_of(obj)
+        if any(owners(obj, *path) == {MANAGER} for path in _PATHS):
+            self._alone.add(key)
+        else:
+            self._alone.discard(key)
+        self._leave(key)
 
     def _leave(self, key: ObjectKey) -> None:
         if key in self._leaving and key not in self._alone:
