@@ -7,7 +7,7 @@ import pytest
 from contract.worlds import REAL, FakeWorld, NetlinkWorld, World
 from virtualserver.kernel.port import Kernel
 
-collect_ignore = [] if REAL else ["test_kernel_real.py"]
+collect_ignore_glob = [] if REAL else ["test_kernel_real*.py"]
 
 
 @pytest.fixture

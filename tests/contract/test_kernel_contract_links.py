@@ -11,8 +11,17 @@ import pytest
 from contract.build import address, do, refused
 from contract.worlds import LINK, World
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import AddAddress, AddLink, Operation, RaiseLink, RemoveLink, WriteSysctl
-from virtualserver.model.types import LinkAddress, LinkKind, OwnLink
+from virtualserver.model.operations import (
+    AddAddress,
+    AddDecapsulation,
+    AddLink,
+    Operation,
+    RaiseLink,
+    RemoveDecapsulation,
+    RemoveLink,
+    WriteSysctl,
+)
+from virtualserver.model.types import Decapsulation, LinkAddress, LinkKind, OwnLink
 
 NODE = {4: ip_address("10.77.0.5"), 6: ip_address("fd77::5")}
 DIRECTOR = {4: ip_address("10.77.0.11"), 6: ip_address("fd77::11")}
@@ -139,3 +148,48 @@ def test_refusals(kernel: Kernel, code: int, word: str, operation: Operation) ->
     outcome = refused(kernel, operation)
     assert outcome.errno == code
     assert word in outcome.message
+
+
+PORTS = [Decapsulation(port, version) for port in (6080, 258) for version in (4, 6)]
+
+
+class TestDecapsulation:
+    def test_ports_are_opened_and_closed_each_for_one_version(self, kernel: Kernel) -> None:
+        assert kernel.read().decapsulations == frozenset()
+        for count, one in enumerate(PORTS, 1):
+            do(kernel, AddDecapsulation(one))
+            assert kernel.read().decapsulations == set(PORTS[:count])
+        for count, one in enumerate(PORTS, 1):
+            do(kernel, RemoveDecapsulation(one))
+            assert kernel.read().decapsulations == set(PORTS[count:])
+
+    def test_ports_of_others_are_seen_and_stay(self, kernel: Kernel, world: World) -> None:
+        world.foreign_port(7080, 6)
+        do(kernel, AddDecapsulation(PORTS[0]), RemoveDecapsulation(PORTS[0]))
+        assert kernel.read().decapsulations == {Decapsulation(7080, 6)}
+
+    def test_a_port_closed_by_hand_is_seen_and_repaired(self, kernel: Kernel, world: World) -> None:
+        do(kernel, AddDecapsulation(PORTS[0]), AddDecapsulation(PORTS[1]))
+        world.remove_port(6080, 4)
+        assert kernel.read().decapsulations == {PORTS[1]}
+        do(kernel, AddDecapsulation(PORTS[0]))
+        assert kernel.read().decapsulations == set(PORTS[:2])
+
+    @pytest.mark.parametrize(
+        ("code", "word", "operation"),
+        [
+            (errno.EADDRINUSE, "has the port", AddDecapsulation(PORTS[0])),
+            (errno.EADDRINUSE, "has the port", AddDecapsulation(Decapsulation(9000, 4))),
+            (errno.EINVAL, "not there", RemoveDecapsulation(PORTS[1])),
+            (errno.EINVAL, "not there", RemoveDecapsulation(Decapsulation(9000, 4))),
+            (errno.ERANGE, "no GUE", AddDecapsulation(Decapsulation(0, 4))),
+            (errno.ERANGE, "no GUE", AddDecapsulation(Decapsulation(65536, 6))),
+            (errno.ERANGE, "no GUE", AddDecapsulation(Decapsulation(6080, 5))),
+        ],
+    )
+    def test_refusals(self, kernel: Kernel, world: World, code: int, word: str, operation: Operation) -> None:
+        do(kernel, AddDecapsulation(PORTS[0]))
+        world.listen(9000)
+        outcome = refused(kernel, operation)
+        assert outcome.errno == code
+        assert word in outcome.message

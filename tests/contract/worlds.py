@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,8 +13,8 @@ from typing import Protocol
 from virtualserver.kernel.fake import FakeKernel
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import ReplaceRules
-from virtualserver.model.types import IPAddress, LinkAddress, Rules, Service, ServiceContent, ServiceKey
+from virtualserver.model.operations import RemoveDecapsulation, ReplaceRules
+from virtualserver.model.types import Decapsulation, IPAddress, LinkAddress, Rules, Service, ServiceContent, ServiceKey
 
 REAL = os.environ.get("VS_CONTRACT", "fake") == "netlink"
 LINK = "vs-test0"
@@ -55,6 +56,14 @@ class World(Protocol):
         """Give an IPIP tunnel another local address."""
 
     def remove_link(self, name: str) -> None: ...
+
+    def foreign_port(self, port: int, version: int) -> None:
+        """Open a UDP port for GUE packets as another program would."""
+
+    def remove_port(self, port: int, version: int) -> None: ...
+
+    def listen(self, port: int) -> None:
+        """Take a UDP port of IPv4, as a program that serves there."""
 
     def flush_services(self) -> None: ...
 
@@ -122,6 +131,15 @@ class FakeWorld:
     def remove_link(self, name: str) -> None:
         self.kernel.remove_link(name)
 
+    def foreign_port(self, port: int, version: int) -> None:
+        self.kernel.decapsulations.add(Decapsulation(port, version))
+
+    def remove_port(self, port: int, version: int) -> None:
+        self.kernel.decapsulations.remove(Decapsulation(port, version))
+
+    def listen(self, port: int) -> None:
+        self.kernel.taken_ports.add(port)
+
     def flush_services(self) -> None:
         self.kernel.flush()
 
@@ -147,6 +165,7 @@ class NetlinkWorld:
             f"ip link set lo up; ip link del {LINK} 2>/dev/null; ip link add {LINK} type dummy && ip link set {LINK} up"
         )
         self.kernel = Netlink(fail=self._failing)
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     @property
     def writes(self) -> int:
@@ -187,6 +206,15 @@ class NetlinkWorld:
     def remove_link(self, name: str) -> None:
         run(f"ip link del {name}")
 
+    def foreign_port(self, port: int, version: int) -> None:
+        run(f"ip fou add port {port} gue {'-6' if version == 6 else ''}")
+
+    def remove_port(self, port: int, version: int) -> None:
+        run(f"ip fou del port {port} {'-6' if version == 6 else ''}")
+
+    def listen(self, port: int) -> None:
+        self._listener.bind(("0.0.0.0", port))
+
     def flush_services(self) -> None:
         run("ipvsadm -C")
 
@@ -195,6 +223,8 @@ class NetlinkWorld:
             run(f"{program} -F; {program} -t nat -F")
 
     def close(self) -> None:
+        self._listener.close()
+        self.kernel.apply([RemoveDecapsulation(one) for one in self.kernel.read().decapsulations])
         links = [name for name in self.kernel.read().links if name.startswith("vs-")]
         run("ipvsadm -C; ip -batch - <<'END'\n" + "\n".join(f"link del {name}" for name in links) + "\nEND")
         if self.kernel._iptables._backend is not None:  # rules were written or found: else four processes for nothing

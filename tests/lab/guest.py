@@ -28,7 +28,8 @@ LOAD = [
     "ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_lblc ip_vs_lblcr ip_vs_dh ip_vs_sh ip_vs_mh ip_vs_sed ip_vs_nq",
     "ip_vs_fo ip_vs_ovf ip_vs_pe_sip",
     "iptable_filter iptable_nat iptable_mangle iptable_raw ip6table_filter ip6table_nat ip6table_mangle ip6table_raw",
-    "xt_ipvs xt_conntrack xt_MASQUERADE xt_comment xt_mark xt_multiport xt_tcpudp xt_TCPMSS ipt_REJECT sctp",
+    "xt_ipvs xt_conntrack xt_MASQUERADE xt_TCPMSS xt_comment xt_mark xt_multiport xt_tcpudp ipt_REJECT sctp",
+    "fou",  # for GUE: makes no link, and the kernel does not load it when asked
 ]
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from virtualserver.agent.record import Record, RecordError
-from virtualserver.model.operations import AddAddress, AddLink, AddService, ReplaceRules, WriteSysctl
+from virtualserver.model.operations import AddAddress, AddDecapsulation, AddLink, AddService, ReplaceRules, WriteSysctl
 from virtualserver.model.types import (
+    Decapsulation,
     LinkAddress,
     LinkKind,
     Owned,
@@ -29,6 +30,7 @@ MADE = (
     WriteSysctl("net.ipv4.ip_forward", "1"),
     ReplaceRules(Rules(frozenset({KEY}))),
     AddLink("vs-addresses", OwnLink(LinkKind.DUMMY)),
+    AddDecapsulation(Decapsulation(6080, 4)),
 )
 
 
@@ -40,6 +42,7 @@ def test_what_was_claimed_is_known_to_the_next_agent_with_the_values_found(tmp_p
     assert again.owned == first.owned
     assert again.owned.sysctls == {"net.ipv4.ip_forward": "0"}
     assert again.owned.own_links == {"vs-addresses"}
+    assert again.owned.decapsulations == {Decapsulation(6080, 4)}
 
 
 def test_a_record_of_the_first_version_is_understood(tmp_path: Path) -> None:
@@ -67,6 +70,14 @@ def test_a_link_is_forgotten_when_it_is_neither_wanted_nor_there(tmp_path: Path)
     record.claim([AddLink("vs-a", link), AddLink("vs-b", link), AddLink("vs-c", link)], {})
     record.settle(State(own_links={"vs-a": link}), State(own_links={"vs-b": link}))
     assert Record(tmp_path / "record.json").owned.own_links == {"vs-a", "vs-b"}
+
+
+def test_a_port_is_forgotten_when_it_is_neither_wanted_nor_there(tmp_path: Path) -> None:
+    one, two, three = (Decapsulation(port, 4) for port in (1, 2, 3))
+    record = Record(tmp_path / "record.json")
+    record.claim([AddDecapsulation(one), AddDecapsulation(two), AddDecapsulation(three)], {})
+    record.settle(State(decapsulations=frozenset({one})), State(decapsulations=frozenset({two})))
+    assert Record(tmp_path / "record.json").owned.decapsulations == {one, two}
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,27 @@ from ipaddress import ip_address
 from virtualserver.kernel.fake import FakeKernel
 from virtualserver.model.operations import (
     AddAddress,
+    AddDecapsulation,
     AddLink,
     Operation,
     RaiseLink,
     RemoveAddress,
+    RemoveDecapsulation,
     RemoveLink,
+    ReplaceRules,
     WriteSysctl,
 )
-from virtualserver.model.types import LinkAddress, LinkKind, Owned, OwnLink, State
+from virtualserver.model.types import (
+    Decapsulation,
+    LinkAddress,
+    LinkKind,
+    Owned,
+    OwnLink,
+    Protocol,
+    Rules,
+    ServiceKey,
+    State,
+)
 from virtualserver.plan.diff import conflicts, diff
 
 VIP = LinkAddress("vs-vips", ip_address("198.18.0.100"), 32)
@@ -23,6 +36,7 @@ DUMMY = OwnLink(LinkKind.DUMMY)
 TUNNEL = OwnLink(LinkKind.IPIP, ip_address("198.18.1.21"), ip_address("198.18.1.11"))
 FILTER = "net.ipv4.conf.vs-t.rp_filter"
 IGNORE = "net.ipv4.conf.eth0/100.arp_ignore"
+KEY = ServiceKey(Protocol.TCP, VIP.address, 80)
 LINKS = {"vs-vips": DUMMY, "vs-t": TUNNEL}
 WANTED = State({}, frozenset({VIP}), {FILTER: "2", IGNORE: "1"}, own_links=LINKS)
 EMPTY = State(sysctls={IGNORE: "0"}, links=frozenset({"eth0.100"}))
@@ -94,3 +108,21 @@ def test_a_kernel_comes_to_rest_in_few_passes() -> None:
         assert all(outcome.ok for outcome in kernel.apply(operations))
     assert len(passes) == 3
     assert kernel.read().own_links == LINKS
+
+
+GUE = Decapsulation(6080, 4)
+
+
+def test_a_gue_port_is_opened_after_the_rules_that_guard_it_and_closed_before_they_go() -> None:
+    wanted = State(rules=Rules(frozenset({KEY})), decapsulations=frozenset({GUE}))
+    opening = diff(wanted, State(), Owned(), complete=True)
+    assert opening == (ReplaceRules(wanted.rules), AddDecapsulation(GUE))
+    ours = Owned(rules=True, decapsulations=frozenset({GUE}))
+    assert diff(State(), wanted, ours, complete=True) == (RemoveDecapsulation(GUE), ReplaceRules(Rules()))
+    assert diff(State(), wanted, ours, complete=False) == ()
+
+
+def test_a_gue_port_of_others_is_a_conflict_and_stays_open() -> None:
+    there = State(decapsulations=frozenset({GUE}))
+    assert conflicts(there, there, Owned()).decapsulations == {GUE}
+    assert diff(State(), there, Owned(), complete=True) == ()

@@ -1,9 +1,10 @@
 """What this node made, on disk: written before the kernel is, so that nothing of ours is ever forgotten.
 
 {"version": 2, "services": ["TCP 198.18.0.100 80"], "addresses": ["eth0 198.18.0.100 32"],
- "sysctls": {"net.ipv4.ip_forward": "0"}, "rules": true, "links": ["vs-addresses"]}
+ "sysctls": {"net.ipv4.ip_forward": "0"}, "rules": true, "links": ["vs-addresses"],
+ "decapsulations": ["6080 4"]}
 
-Version 1 had no links.
+Version 1 had no links and no decapsulations.
 """
 
 from __future__ import annotations
@@ -16,8 +17,16 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from virtualserver.model.operations import AddAddress, AddLink, AddService, Operation, ReplaceRules, WriteSysctl
-from virtualserver.model.types import LinkAddress, Owned, Protocol, Rules, ServiceKey, State
+from virtualserver.model.operations import (
+    AddAddress,
+    AddDecapsulation,
+    AddLink,
+    AddService,
+    Operation,
+    ReplaceRules,
+    WriteSysctl,
+)
+from virtualserver.model.types import Decapsulation, LinkAddress, Owned, Protocol, Rules, ServiceKey, State
 from virtualserver.plan.settings import link_of
 
 
@@ -39,7 +48,7 @@ class Record:
         """
         services, addresses = set(self.owned.services), set(self.owned.addresses)
         sysctls, rules = dict(self.owned.sysctls), self.owned.rules
-        links = set(self.owned.own_links)
+        links, decapsulations = set(self.owned.own_links), set(self.owned.decapsulations)
         for operation in operations:
             match operation:
                 case AddService():
@@ -48,6 +57,8 @@ class Record:
                     addresses.add(operation.address)
                 case AddLink():
                     links.add(operation.name)
+                case AddDecapsulation():
+                    decapsulations.add(operation.decapsulation)
                 case WriteSysctl() if link_of(operation.name) in links:
                     pass  # goes with the link
                 case WriteSysctl():
@@ -56,7 +67,10 @@ class Record:
                     rules = rules or operation.rules != Rules()
                 case _:
                     pass
-        self._keep(Owned(frozenset(services), frozenset(addresses), sysctls, rules, frozenset(links)))
+        made = Owned(
+            frozenset(services), frozenset(addresses), sysctls, rules, frozenset(links), frozenset(decapsulations)
+        )
+        self._keep(made)
 
     def settle(self, desired: State, actual: State) -> None:
         """Forget what is neither wanted nor there any more."""
@@ -73,6 +87,7 @@ class Record:
                 },
                 rules=owned.rules and (actual.rules != Rules() or desired.rules != Rules()),
                 own_links=frozenset(n for n in owned.own_links if n in actual.own_links or n in desired.own_links),
+                decapsulations=owned.decapsulations & (actual.decapsulations | desired.decapsulations),
             )
         )
 
@@ -105,6 +120,7 @@ def _dump(owned: Owned) -> dict[str, Any]:
         "sysctls": dict(owned.sysctls),
         "rules": owned.rules,
         "links": sorted(owned.own_links),
+        "decapsulations": sorted(f"{one.port} {one.version}" for one in owned.decapsulations),
     }
 
 
@@ -119,6 +135,7 @@ def _load(path: Path) -> Owned:
             dict(value["sysctls"]),
             bool(value["rules"]),
             frozenset(map(str, value.get("links", ()))),
+            frozenset(Decapsulation(*map(int, line.split())) for line in value.get("decapsulations", ())),
         )
     except FileNotFoundError:
         return Owned()

@@ -28,9 +28,6 @@ from virtualserver.model.types import (
     TunnelType,
 )
 
-GENERIC_SIZE = 4
-"""Bytes of ``struct genlmsghdr`` between the message's header and its attributes."""
-
 _U16 = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 _PORT = struct.Struct(">H")

@@ -13,6 +13,7 @@ from virtualserver.kernel.refusals import (
     FailHook,
     RefusedError,
     check_address,
+    check_decapsulation,
     check_destination,
     check_link,
     check_rules,
@@ -21,13 +22,17 @@ from virtualserver.kernel.refusals import (
 )
 from virtualserver.model.operations import (
     AddAddress,
+    AddDecapsulation,
     AddDestination,
     AddLink,
     AddService,
+    DecapsulationOperation,
+    LinkOperation,
     Operation,
     Outcome,
     RaiseLink,
     RemoveAddress,
+    RemoveDecapsulation,
     RemoveDestination,
     RemoveLink,
     RemoveService,
@@ -38,6 +43,7 @@ from virtualserver.model.operations import (
 )
 from virtualserver.model.schedulers import SCHEDULERS
 from virtualserver.model.types import (
+    Decapsulation,
     DestinationContent,
     DestinationKey,
     ForwardingMethod,
@@ -100,6 +106,8 @@ class FakeKernel:
         self.links = set(links)
         self.own_links: dict[str, OwnLink] = {}
         self.services: dict[ServiceKey, Service] = {}
+        self.decapsulations: set[Decapsulation] = set()
+        self.taken_ports: set[int] = set()
         self.addresses: set[LinkAddress] = set()
         self.sysctls = dict(SYSCTLS if sysctls is None else sysctls)
         self.rules = Rules()
@@ -122,6 +130,7 @@ class FakeKernel:
             rules=self.rules if rules else Rules(),
             links=frozenset(self.links),
             own_links=dict(self.own_links),
+            decapsulations=frozenset(self.decapsulations),
         )
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -188,6 +197,16 @@ class FakeKernel:
                 _require(address.link in self.links, errno.ENODEV)
                 _require(address in self.addresses, errno.EADDRNOTAVAIL)
                 self.addresses.remove(address)
+            case WriteSysctl(name, value):
+                self._write_sysctl(name, value)
+            case ReplaceRules(rules):
+                check_rules(rules)
+                self.rules = rules
+            case _:
+                self._do_for_tunnels(operation)
+
+    def _do_for_tunnels(self, operation: LinkOperation | DecapsulationOperation) -> None:
+        match operation:
             case AddLink(name, link):
                 self._add_link(name, link)
             case RaiseLink(name):
@@ -195,11 +214,14 @@ class FakeKernel:
             case RemoveLink(name):
                 self._own_link(name)
                 self.remove_link(name)
-            case WriteSysctl(name, value):
-                self._write_sysctl(name, value)
-            case ReplaceRules(rules):
-                check_rules(rules)
-                self.rules = rules
+            case AddDecapsulation(one):
+                check_decapsulation(one)
+                _require(one not in self.decapsulations and one.port not in self.taken_ports, errno.EADDRINUSE)
+                self.decapsulations.add(one)
+            case RemoveDecapsulation(one):
+                check_decapsulation(one)
+                _require(one in self.decapsulations, errno.EINVAL)
+                self.decapsulations.remove(one)
 
     def _add_link(self, name: str, link: OwnLink) -> None:
         check_link(name, link)

@@ -9,16 +9,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from virtualserver.kernel import wire
-from virtualserver.kernel.attributes import (
-    NLM_F_ACK,
-    NLM_F_REQUEST,
-    MalformedMessageError,
-    attribute,
-    parse,
-)
+from virtualserver.kernel.attributes import NLM_F_ACK, NLM_F_REQUEST, MalformedMessageError
 from virtualserver.kernel.channel import GENERIC, Channel, Dump
 from virtualserver.kernel.codec import Encoder, service_id
-from virtualserver.kernel.decoding import GENERIC_SIZE, DestinationDecoder, decode_service, fingerprint
+from virtualserver.kernel.decoding import DestinationDecoder, decode_service, fingerprint
+from virtualserver.kernel.generic import HEADER_SIZE, resolve
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import RefusedError
 from virtualserver.model.operations import (
@@ -33,10 +28,6 @@ from virtualserver.model.types import DestinationContent, DestinationKey, Servic
 IpvsOperation = ServiceOperation | DestinationOperation
 _View = TypeVar("_View")
 
-_CTRL_FAMILY = 16  # GENL_ID_CTRL
-_CTRL_CMD_GETFAMILY = 3
-_CTRL_ATTR_FAMILY_ID = 1
-_CTRL_ATTR_FAMILY_NAME = 2
 _BATCH = 512
 _TRIES = 6
 """How often a read is begun again while another program writes, before it is given up."""
@@ -178,7 +169,7 @@ class Ipvs:
             entry = known.get(prints[at])
             if entry is None:
                 data, start, end = dump.entries[at]
-                entry = self._decoder.decode(data, start + GENERIC_SIZE, end, version)
+                entry = self._decoder.decode(data, start + HEADER_SIZE, end, version)
             destinations[entry[0]] = entry[1]
         return destinations
 
@@ -189,15 +180,12 @@ class Ipvs:
     def _resolved(self) -> Encoder:
         """Return the encoder for the family's number, asking for it (which loads the module) when not known yet."""
         if self._encoder is None:
-            name = attribute(_CTRL_ATTR_FAMILY_NAME, wire.FAMILY_NAME.encode() + b"\0")
             try:
-                answer = self._channel.transact(_CTRL_FAMILY, struct.pack("=BBH", _CTRL_CMD_GETFAMILY, 1, 0) + name)
+                self._encoder = Encoder(resolve(self._channel, wire.FAMILY_NAME))
             except OSError as error:
                 if error.errno == errno.ENOENT:
                     raise KernelError("this kernel has no IPVS: load the module ip_vs (modprobe ip_vs)") from None
                 raise KernelError(f"cannot ask for IPVS: {error.strerror}") from error
-            number = parse(answer, GENERIC_SIZE, len(answer))[_CTRL_ATTR_FAMILY_ID]
-            self._encoder = Encoder(struct.unpack_from("=H", number)[0])
         return self._encoder
 
 
@@ -211,11 +199,11 @@ def _pack(encoder: Encoder, operation: IpvsOperation, flags: int, sequence: int)
 
 
 def _fingerprints(dump: Dump) -> list[bytes]:
-    return [fingerprint(data, start + GENERIC_SIZE, end) for data, start, end in dump.entries]
+    return [fingerprint(data, start + HEADER_SIZE, end) for data, start, end in dump.entries]
 
 
 def _decode_services(dump: Dump) -> dict[ServiceKey, ServiceContent]:
-    decoded = (decode_service(data, start + GENERIC_SIZE, end) for data, start, end in dump.entries)
+    decoded = (decode_service(data, start + HEADER_SIZE, end) for data, start, end in dump.entries)
     return dict(entry for entry in decoded if entry is not None)
 
 

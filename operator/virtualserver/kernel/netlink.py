@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from virtualserver.kernel.announce import Announcer
+from virtualserver.kernel.fou import Fou
 from virtualserver.kernel.iproute import Changes
 from virtualserver.kernel.iptables import Iptables
 from virtualserver.kernel.ipvs import Ipvs, IpvsOperation
@@ -15,12 +16,14 @@ from virtualserver.kernel.refusals import FailHook, RefusedError, check_address,
 from virtualserver.kernel.sysctls import Sysctls
 from virtualserver.model.operations import (
     AddAddress,
+    AddDecapsulation,
     AddLink,
     DestinationOperation,
     Operation,
     Outcome,
     RaiseLink,
     RemoveAddress,
+    RemoveDecapsulation,
     RemoveLink,
     ReplaceRules,
     ServiceOperation,
@@ -42,6 +45,7 @@ class Netlink:
         self.writes = 0
         self._fail = fail
         self._ipvs = Ipvs(deadline)
+        self._fou = Fou(deadline)
         self._links = Links(deadline)
         self._changes = Changes(proc_sys)
         self._sysctls = Sysctls(proc_sys)
@@ -51,6 +55,7 @@ class Netlink:
     def close(self) -> None:
         """Close the sockets; what is in the kernel stays."""
         self._ipvs.close()
+        self._fou.close()
         self._links.close()
 
     def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
@@ -62,6 +67,7 @@ class Netlink:
             sysctls=self._sysctls.read(sysctls),
             rules=self._iptables.read() if rules else Rules(),
             links=frozenset(links),
+            decapsulations=self._fou.read(),
             own_links={name: link.own for name, link in links.items() if link.own is not None},
         )
 
@@ -111,6 +117,10 @@ class Netlink:
                     self._changes.raise_link(self._links.link(name))
                 case RemoveLink(name):
                     self._changes.remove_link(self._links.link(name))
+                case AddDecapsulation(one):
+                    self._fou.add(one)
+                case RemoveDecapsulation(one):
+                    self._fou.remove(one)
                 case WriteSysctl(name, value):
                     self._sysctls.write(name, value)
                 case ReplaceRules(rules):

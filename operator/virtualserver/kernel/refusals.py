@@ -14,12 +14,14 @@ from collections.abc import Callable
 
 from virtualserver.model.operations import (
     AddAddress,
+    AddDecapsulation,
     AddDestination,
     AddLink,
     AddService,
     Operation,
     RaiseLink,
     RemoveAddress,
+    RemoveDecapsulation,
     RemoveDestination,
     RemoveLink,
     RemoveService,
@@ -30,6 +32,7 @@ from virtualserver.model.operations import (
 )
 from virtualserver.model.schedulers import ONE_PACKET, SCHEDULERS
 from virtualserver.model.types import (
+    Decapsulation,
     DestinationContent,
     DestinationKey,
     LinkAddress,
@@ -121,6 +124,12 @@ def check_link(name: str, link: OwnLink) -> None:
             raise RefusedError(errno.EINVAL, f"{end} is no end of a tunnel of kind {link.kind}: it takes IPv{version}")
 
 
+def check_decapsulation(one: Decapsulation) -> None:
+    """Refuse what is no port of an IP version; raises RefusedError."""
+    if one.version not in (4, 6) or not 1 <= one.port <= _MAXIMUM_PORT:
+        raise RefusedError(errno.ERANGE, f"there is no {one}")
+
+
 def check_rules(rules: Rules) -> None:
     """The guard drops TCP resets: another protocol has none; raises RefusedError."""
     for key in rules.guarded:
@@ -150,6 +159,8 @@ def _describe(operation: Operation) -> str:
             what = f"address {operation.address}"
         case AddLink() | RaiseLink() | RemoveLink():
             what = f"link {operation.name}" + (f" ({operation.link})" if isinstance(operation, AddLink) else "")
+        case AddDecapsulation() | RemoveDecapsulation():
+            what = str(operation.decapsulation)
         case WriteSysctl():
             return f"write {operation.name} = {operation.value}"
         case ReplaceRules():
@@ -158,7 +169,7 @@ def _describe(operation: Operation) -> str:
     return f"{verb.lower()} {what}"
 
 
-_SUBJECT = re.compile("(Service|Destination|Address|Link)$")
+_SUBJECT = re.compile("(Service|Destination|Address|Link|Decapsulation)$")
 _THERE = "it is there already"
 _MISSING = "it is not there"
 _NO_SERVICE = "its virtual server is not there"
@@ -183,6 +194,8 @@ _REASONS: dict[tuple[type[Operation], int], str] = {
     (AddLink, errno.EOPNOTSUPP): "this kernel does not have links of this kind",
     (RaiseLink, errno.ENODEV): _NO_LINK,
     (RemoveLink, errno.ENODEV): _NO_LINK,
+    (AddDecapsulation, errno.EADDRINUSE): "a program of this node has the port",
+    (RemoveDecapsulation, errno.EINVAL): _MISSING,
     (WriteSysctl, errno.ENOENT): "no such setting (is its module loaded?)",
     (WriteSysctl, errno.EINVAL): _BAD_VALUE,
     (WriteSysctl, errno.ERANGE): _BAD_VALUE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from virtualserver.model.types import (
+    Decapsulation,
     DestinationContent,
     DestinationKey,
     LinkAddress,
@@ -101,6 +102,20 @@ class RemoveLink:
 
 
 @dataclass(frozen=True, slots=True)
+class AddDecapsulation:
+    """Open a UDP port for GUE packets."""
+
+    decapsulation: Decapsulation
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDecapsulation:
+    """Close a UDP port for GUE packets."""
+
+    decapsulation: Decapsulation
+
+
+@dataclass(frozen=True, slots=True)
 class WriteSysctl:
     """Write a value below ``/proc/sys``; ``name`` is dotted (``net.ipv4.vs.conntrack``)."""
 
@@ -119,7 +134,16 @@ ServiceOperation = AddService | SetService | RemoveService
 DestinationOperation = AddDestination | SetDestination | RemoveDestination
 AddressOperation = AddAddress | RemoveAddress
 LinkOperation = AddLink | RaiseLink | RemoveLink
-Operation = ServiceOperation | DestinationOperation | AddressOperation | LinkOperation | WriteSysctl | ReplaceRules
+DecapsulationOperation = AddDecapsulation | RemoveDecapsulation
+Operation = (
+    ServiceOperation
+    | DestinationOperation
+    | AddressOperation
+    | LinkOperation
+    | DecapsulationOperation
+    | WriteSysctl
+    | ReplaceRules
+)
 
 
 @dataclass(frozen=True, slots=True)

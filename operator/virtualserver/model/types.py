@@ -161,10 +161,13 @@ class OwnLink:
 
 @dataclass(frozen=True, slots=True)
 class Decapsulation:
-    """A UDP port that is taken out (GUE), and the IP version of its outer packets."""
+    """A UDP port at which the kernel takes GUE packets of one IP version apart (the version of the outer header)."""
 
     port: int
     version: int
+
+    def __str__(self) -> str:
+        return f"GUE over IPv{self.version} at UDP port {self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,7 @@ class State:
 
     ``links`` holds names of the node's links (read only). ``services`` holds every service when read,
     ours and others'; ``addresses`` likewise holds every address of every link. ``own_links`` holds, by name,
-    the links that carry our mark.
+    the links that carry our mark. ``decapsulations`` holds every GUE port when read, ours and others'.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -210,6 +213,7 @@ class Owned:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     rules: bool = False
     own_links: frozenset[str] = frozenset()
+    decapsulations: frozenset[Decapsulation] = frozenset()
 
 
 def address_order(address: IPAddress) -> tuple[int, int]:

@@ -1,11 +1,12 @@
 """The one place that decides which operations bring a kernel from what it holds to what is wanted, and their order.
 
-    withdraw addresses -> remove links -> make links -> settings -> set links up -> packet-filter rules
-    -> services and real servers -> announce addresses -> settings put back
+    withdraw addresses -> close GUE ports -> remove links -> make links -> settings -> set links up
+    -> packet-filter rules -> open GUE ports -> services and real servers -> announce addresses -> settings put back
 
 An address is announced only when every service on it, *as read back*, equals the intent: a pass that still
 has to change a service does not announce it, the next pass does. So it is with links of ours and their settings
-(``linkdiff``). Only what the node's record calls ours is changed or removed.
+(``linkdiff``). A GUE port is never open without the rules that say who may send to it.
+Only what the node's record calls ours is changed or removed.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from dataclasses import dataclass
 
 from virtualserver.model.operations import (
     AddAddress,
+    AddDecapsulation,
     AddDestination,
     AddLink,
     AddService,
     Operation,
     RaiseLink,
     RemoveAddress,
+    RemoveDecapsulation,
     RemoveDestination,
     RemoveLink,
     RemoveService,
@@ -30,6 +33,7 @@ from virtualserver.model.operations import (
     WriteSysctl,
 )
 from virtualserver.model.types import (
+    Decapsulation,
     LinkAddress,
     Owned,
     Rules,
@@ -52,10 +56,11 @@ class Conflicts:
     addresses: frozenset[LinkAddress] = frozenset()
     links: frozenset[LinkAddress] = frozenset()
     own_links: frozenset[str] = frozenset()
+    decapsulations: frozenset[Decapsulation] = frozenset()
 
 
 def conflicts(desired: State, actual: State, owned: Owned) -> Conflicts:
-    """Return services, addresses and links that exist without being ours, and addresses whose link does not exist."""
+    """Return what exists without being ours, and addresses whose link does not exist."""
     ours = {address.address for address in owned.addresses}
     others = {address.address for address in actual.addresses} - ours
     return Conflicts(
@@ -63,6 +68,7 @@ def conflicts(desired: State, actual: State, owned: Owned) -> Conflicts:
         frozenset(address for address in desired.addresses if address.address in others),
         frozenset(a for a in desired.addresses if a.link not in actual.links and a.link not in desired.own_links),
         linkdiff.strangers(desired, actual, owned),
+        (desired.decapsulations & actual.decapsulations) - owned.decapsulations,
     )
 
 
@@ -70,11 +76,13 @@ def diff(desired: State, actual: State, owned: Owned, *, complete: bool) -> tupl
     """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed."""
     return (
         *_withdrawals(desired, actual, owned, complete),
+        *_closings(desired, actual, owned, complete),
         *linkdiff.removals(desired, actual, owned, complete),
         *linkdiff.additions(desired, actual, owned),
         *_settings(desired, actual),
         *linkdiff.raises(desired, actual, owned),
         *_rules(desired, actual, owned, complete),
+        *_openings(desired, actual),
         *_services(desired, actual, owned, complete),
         *_announcements(desired, actual),
         *_settings_put_back(desired, actual, owned, complete),
@@ -110,6 +118,17 @@ def _withdrawals(desired: State, actual: State, owned: Owned, complete: bool) ->
         for address in sorted(owned.addresses - desired.addresses, key=_address_key):
             if address in actual.addresses:
                 yield RemoveAddress(address)
+
+
+def _closings(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+    if complete:
+        for one in sorted((owned.decapsulations - desired.decapsulations) & actual.decapsulations, key=str):
+            yield RemoveDecapsulation(one)
+
+
+def _openings(desired: State, actual: State) -> Iterator[Operation]:
+    for one in sorted(desired.decapsulations - actual.decapsulations, key=str):
+        yield AddDecapsulation(one)
 
 
 def _settings(desired: State, actual: State) -> Iterator[Operation]:
