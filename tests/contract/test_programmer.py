@@ -43,7 +43,7 @@ class Node:
         return desired.plan(known, judge(known), lambda _owner, _one: UP, "director-1", circumstances)
 
     def round(self) -> Round:
-        return self.programmer.round(self.plan, NAMES, complete=True)
+        return self.programmer.round(self.plan, lambda _: NAMES, complete=True)
 
     def unsafe(self) -> set[str]:
         """Addresses that are announced over a table that is not as intended, by an own look at the kernel."""

@@ -68,7 +68,7 @@ class Node:
         )
 
     def round(self, *, complete: bool = True) -> Round:
-        return self.programmer.round(self.plan, NAMES, complete=complete)
+        return self.programmer.round(self.plan, lambda _: NAMES, complete=complete)
 
     @property
     def announced(self) -> set[str]:

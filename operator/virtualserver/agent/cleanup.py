@@ -24,7 +24,7 @@ def main() -> int:
         programmer = Programmer(
             Netlink(proc_sys=chosen.proc_sys), Record(chosen.state_dir / "record.json"), time.monotonic
         )
-        done = programmer.round(_nothing, (), complete=True)
+        done = programmer.round(_nothing, lambda _: (), complete=True)
     except (SettingsError, RecordError, KernelError) as error:
         print(f"virtualserver clean-up: {error}", file=sys.stderr)
         return 1

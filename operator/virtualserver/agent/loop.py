@@ -131,12 +131,10 @@ class Loop:
             self._judged_version = self._source.version
             self._world = self._source.world()
             self._verdicts = judge(self._world)
-        links = desired.links(self._verdicts, self._node)
-        names = settings.names(links) if links else ()
         self._busy = True
         try:
             complete = self._source.complete
-            done = await asyncio.to_thread(self._programmer.round, self._make_plan, names, complete=complete)
+            done = await asyncio.to_thread(self._programmer.round, self._make_plan, self._names, complete=complete)
         finally:
             self._busy = False
             waiting, self._waiting = self._waiting, []
@@ -158,6 +156,11 @@ class Loop:
         if not self._programmer.owned.services:
             return IDLE_PAUSE
         return min(max(4 * took, SHORTEST_PAUSE), IDLE_PAUSE)
+
+    def _names(self, actual: State) -> tuple[str, ...]:
+        """Return the settings that may be ours on this node; none while nothing concerns it."""
+        links = desired.links(self._world, self._verdicts, self._node)
+        return settings.names(links, settings.uplinks(actual), actual.own_links) if links else ()
 
     def _make_plan(self, actual: State, circumstances: Circumstances) -> Plan:
         """Make a plan, in the programmer's thread; in a steady state it is the one of the round before."""

@@ -17,6 +17,7 @@ from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import Kernel
 from virtualserver.model.operations import Operation, Outcome, ReplaceRules
 from virtualserver.model.types import Owned, State
+from virtualserver.plan import settings
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.diff import Conflicts, Subject, conflicts, diff
 from virtualserver.plan.findings import Finding
@@ -40,6 +41,10 @@ PASSES = 5
 
 MakePlan = Callable[[State, Circumstances], Plan]
 """(the kernel as read, this node's recent past) -> what is wanted."""
+
+
+Names = Callable[[State], tuple[str, ...]]
+"""The kernel as read -> the names of the settings that may be ours there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +83,14 @@ class Programmer:
         """What the node's record calls ours."""
         return self._record.owned
 
-    def _read(self, names: tuple[str, ...]) -> State:
-        """Return the kernel's state with the named settings; rules may be some seconds old."""
+    def _read(self, names: Names) -> State:
+        """Return the kernel's state with the settings that concern its links; rules may be some seconds old."""
         now = self._clock()
         rules = self._rules_read is None or now - self._rules_read >= RULES_EVERY
-        state = self._kernel.read((*names, *self.owned.sysctls.keys() - set(names)), rules=rules)
+        asked = names(self._state)
+        state = self._kernel.read((*asked, *self.owned.sysctls.keys() - set(asked)), rules=rules)
+        if (meant := names(state)) != asked:  # a link has come: its settings count from the first moment
+            state = self._kernel.read((*meant, *self.owned.sysctls.keys() - set(meant)), rules=rules)
         if rules:
             self._rules_read = now
         else:
@@ -93,7 +101,7 @@ class Programmer:
         self._state = state
         return state
 
-    def round(self, make_plan: MakePlan, names: tuple[str, ...], *, complete: bool) -> Round:
+    def round(self, make_plan: MakePlan, names: Names, *, complete: bool) -> Round:
         """Bring the kernel to the plan; returns what is held then, and what stands in the way."""
         applied: list[Operation] = []
         outcomes: list[Outcome] = []
@@ -112,7 +120,7 @@ class Programmer:
             plan, found = self._plan(make_plan, actual)
             operations = diff(plan.state, actual, self.owned, complete=complete)
         self._judge(plan, operations, outcomes)
-        self._rested = None if operations else _Rest(names, plan.state)
+        self._rested = None if operations else _Rest(names(actual), plan.state)
         if complete:
             self._record.settle(plan.state, actual)
         problems = {**self._attempts.findings, **found}
@@ -121,7 +129,7 @@ class Programmer:
     def _foresee(
         self,
         make_plan: MakePlan,
-        names: tuple[str, ...],
+        names: Names,
         applied: list[Operation],
         outcomes: list[Outcome],
         complete: bool,
@@ -132,7 +140,7 @@ class Programmer:
         found by the read that follows, as all that another program did meanwhile is.
         """
         rested, self._rested = self._rested, None
-        if rested is None or rested.names != names:
+        if rested is None or rested.names != names(self._state):
             return
         plan, found = self._plan(make_plan, self._state)
         if found or plan.state == rested.state:
@@ -144,7 +152,8 @@ class Programmer:
 
     def _plan(self, make_plan: MakePlan, actual: State) -> tuple[Plan, dict[ObjectKey, Finding]]:
         now = self._clock()
-        circumstances = Circumstances(self._attempts.suspended(now), now < (self._expire_until or 0.0))
+        leaving = now < (self._expire_until or 0.0)
+        circumstances = Circumstances(self._attempts.suspended(now), leaving, uplinks=settings.uplinks(actual))
         plan = make_plan(actual, circumstances)
         if _leaving(plan, actual):
             self._expire_until = now + EXPIRE_FOR
@@ -212,4 +221,7 @@ def _blame(plan: Plan, found: Conflicts) -> dict[ObjectKey, Finding]:
     for link in found.own_links:
         text = f"another program made a link {link!r} on this node; remove it there first"
         note(link, Reason.FOREIGN_LINK, text)
+    for port in found.decapsulations:
+        text = f"another program opened the UDP port of {port} on this node; choose another or close it there"
+        note(port, Reason.FOREIGN_PORT, text)
     return problems

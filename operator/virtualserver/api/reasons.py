@@ -39,6 +39,7 @@ class Reason(enum.StrEnum):
     FOREIGN_SERVICE = "ForeignService"
     FOREIGN_ADDRESS = "ForeignAddress"
     FOREIGN_LINK = "ForeignLink"
+    FOREIGN_PORT = "ForeignPort"
     LINK_NOT_FOUND = "LinkNotFound"
     # Available
     REAL_SERVERS_UP = "RealServersUp"

@@ -47,13 +47,14 @@ class Circumstances:
 
     ``suspended``: virtual servers that this kernel refuses; nothing of theirs is wanted. ``leaving``: a real server
     is being taken out, so connections to it should end rather than wait. ``repairing``: another program removed
-    something of ours, so connections must wait for it.
+    something of ours, so connections must wait for it. ``uplinks``: the node's links to others.
     """
 
     suspended: frozenset[ObjectKey] = frozenset()
     leaving: bool = False
     repairing: bool = False
     mtu: int = 1500
+    uplinks: frozenset[str] = frozenset()
 
 
 def plan(
@@ -126,18 +127,27 @@ def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
     own_links = {name: link for part in listed for name, link in part.own_links.items()}
     links = frozenset(address.link for address in addresses)
     expire = circumstances.leaving and not circumstances.repairing
+    sysctls: dict[str, str] = {}
+    if services:
+        sysctls |= settings.director(links - own_links.keys(), services, translate=bool(translated), expire=expire)
+    if own_links:
+        sysctls |= settings.real_server(circumstances.uplinks, own_links)
     return State(
         services=services,
         addresses=addresses,
-        sysctls=settings.director(links, services, translate=bool(translated), expire=expire) if services else {},
+        sysctls=sysctls,
         rules=Rules(frozenset(services), translated),
         own_links=own_links,
         decapsulations=frozenset(one for part in listed for one in part.decapsulations),
     )
 
 
-def links(verdicts: Mapping[ObjectKey, Verdict], node: str) -> frozenset[str]:
+def links(world: World, verdicts: Mapping[ObjectKey, Verdict], node: str) -> frozenset[str]:
     """Return the links on which this node may have to hold addresses."""
     groups = [verdict.group for verdict in verdicts.values() if verdict.group and verdict.group.active == node]
     specs = [group.spec for group in groups if group.spec is not None]
-    return frozenset(spec.interface for spec in specs) | {spec.gateway.interface for spec in specs if spec.gateway}
+    found = {spec.interface for spec in specs} | {spec.gateway.interface for spec in specs if spec.gateway}
+    here = world.nodes.get(node)
+    if any(concerns(world.virtual_servers[key], verdict, here, node) for key, verdict in verdicts.items()):
+        found.add(receiving.VIRTUAL_LINK)
+    return frozenset(found)

@@ -44,8 +44,8 @@ from virtualserver.model.types import (
 )
 from virtualserver.plan import linkdiff
 
-Subject = ServiceKey | LinkAddress | str
-"""What somebody may need on a node: a virtual service, an address, a link by its name."""
+Subject = ServiceKey | LinkAddress | str | Decapsulation
+"""What somebody may need on a node: a virtual service, an address, a link by its name, a GUE port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ def present(about: Subject, desired: State, actual: State) -> bool:
             return settled(desired, actual, about)
         case LinkAddress():
             return about in actual.addresses
+        case Decapsulation():
+            return about in actual.decapsulations
         case _:
             return actual.own_links.get(about) == desired.own_links[about]
 
@@ -204,5 +206,7 @@ def subject(operation: Operation) -> Subject | None:
             return operation.address
         case AddLink() | RaiseLink() | RemoveLink():
             return operation.name
+        case AddDecapsulation() | RemoveDecapsulation():
+            return operation.decapsulation
         case _:
             return None

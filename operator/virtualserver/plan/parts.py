@@ -49,7 +49,7 @@ class Part:
     @property
     def subjects(self) -> Iterable[Subject]:
         """Everything of it that an operation may be about."""
-        return chain(self.services, self.addresses, self.own_links)
+        return chain(self.services, self.addresses, self.own_links, self.decapsulations)
 
 
 def director(

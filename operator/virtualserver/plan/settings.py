@@ -5,9 +5,9 @@ Names are dotted as ``sysctl(8)`` writes them: a dot in the name of a link becom
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from virtualserver.model.types import ServiceKey
+from virtualserver.model.types import LinkKind, OwnLink, ServiceKey, State
 
 EXPIRE = "net.ipv4.vs.expire_nodest_conn"
 
@@ -35,10 +35,40 @@ def director(links: Iterable[str], services: Iterable[ServiceKey], *, translate:
     return wanted
 
 
-def names(links: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of every setting that a director over ``links`` may own."""
+def real_server(uplinks: Iterable[str], own_links: Mapping[str, OwnLink]) -> dict[str, str]:
+    """Return the settings of a node that takes packets for virtual addresses on ``own_links``.
+
+    All are of single links. IPv6 needs none: a link answers solicitations for its own addresses only, and knows no
+    reverse-path filter.
+    """
+    wanted: dict[str, str] = {}
+    for uplink in sorted(uplinks):
+        # Answer for, and ask with, addresses of the link that is asked only: the virtual address is on another.
+        wanted[f"net.ipv4.conf.{_part(uplink)}.arp_ignore"] = "1"
+        wanted[f"net.ipv4.conf.{_part(uplink)}.arp_announce"] = "2"
+    for name, link in sorted(own_links.items()):
+        if link.kind is not LinkKind.DUMMY:
+            # The client's packet comes out of the tunnel, the way back to the client does not go into it.
+            wanted[f"net.ipv4.conf.{_part(name)}.rp_filter"] = "2"
+    return wanted
+
+
+def uplinks(actual: State) -> frozenset[str]:
+    """Return the node's own links that hold addresses: those on which somebody may ask for one."""
+    return frozenset(address.link for address in actual.addresses) - actual.own_links.keys() - {"lo"}
+
+
+def names(
+    links: Iterable[str], uplinks: Iterable[str] = (), own_links: Mapping[str, OwnLink] | None = None
+) -> tuple[str, ...]:
+    """Return the names of every setting that may be ours on a node that holds addresses on ``links``."""
     fixed = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-    return (*director((), (), translate=False, expire=False), *fixed, *_send_redirects(links))
+    return (
+        *director((), (), translate=False, expire=False),
+        *fixed,
+        *_send_redirects(links),
+        *real_server(uplinks, own_links or {}),
+    )
 
 
 def link_of(name: str) -> str | None:
@@ -49,6 +79,10 @@ def link_of(name: str) -> str | None:
     return parts[3].replace("/", ".")
 
 
+def _part(link: str) -> str:
+    return link.replace(".", "/")
+
+
 def _send_redirects(links: Iterable[str]) -> list[str]:
-    parts = ("all", *(name.replace(".", "/") for name in sorted(links)))
+    parts = ("all", *(_part(name) for name in sorted(links)))
     return [f"net.ipv4.conf.{part}.send_redirects" for part in parts]

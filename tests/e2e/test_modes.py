@@ -1,0 +1,97 @@
+"""Every way of forwarding, for every protocol and family, with real traffic: nodes that are real servers themselves.
+
+A cell of the matrix that a kernel cannot do would be named here and in docs/modes.md with the kernel's reason.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.world import VIP, VIP6, Cluster, Json, eventually, virtual_server
+from lab.lab import Lab
+
+PROBE = Path(__file__).with_name("probe.py")
+NEIGHBOURS = Path(__file__).with_name("neighbours.py")
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+NODES = ("198.18.0.31", "198.18.0.32", "fd00:18::31", "fd00:18::32")
+BEHIND = ("198.18.1.21", "198.18.1.22", "fd00:18:1::21", "fd00:18:1::22")
+BESIDE = ("198.18.0.21", "198.18.0.22", "fd00:18::21", "fd00:18::22")
+MODES: dict[str, tuple[Json, tuple[str, ...]]] = {
+    "NAT": ({"mode": "NAT"}, BEHIND),
+    "NAT with source translation": ({"mode": "NAT", "nat": {"sourceTranslation": True}}, BESIDE),
+    "DirectRouting": ({"mode": "DirectRouting"}, NODES),
+    "IPIP": ({"mode": "Tunnel", "tunnel": {"type": "IPIP"}}, NODES),
+    "GUE": ({"mode": "Tunnel", "tunnel": {"type": "GUE"}}, NODES),
+    "GUE with checksum": ({"mode": "Tunnel", "tunnel": {"type": "GUE", "checksum": True}}, NODES),
+    "GRE": ({"mode": "Tunnel", "tunnel": {"type": "GRE"}}, NODES),
+    "GRE with checksum": ({"mode": "Tunnel", "tunnel": {"type": "GRE", "checksum": True}}, NODES),
+    "IPIP, IPv6 over IPv4": ({"mode": "Tunnel"}, NODES[:2]),
+    "IPIP, IPv4 over IPv6": ({"mode": "Tunnel"}, NODES[2:]),
+    "GUE, IPv6 over IPv4": ({"mode": "Tunnel", "tunnel": {"type": "GUE"}}, NODES[:2]),
+    "GUE, IPv4 over IPv6": ({"mode": "Tunnel", "tunnel": {"type": "GUE"}}, NODES[2:]),
+    "GRE, IPv6 over IPv4": ({"mode": "Tunnel", "tunnel": {"type": "GRE"}}, NODES[:2]),
+    "GRE, IPv4 over IPv6": ({"mode": "Tunnel", "tunnel": {"type": "GRE"}}, NODES[2:]),
+}
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def served(lab: Lab) -> Iterator[dict[str, dict[tuple[str, str], Json]]]:
+    """Answers by mode and cell; each mode is set up once, by the first cell that asks."""
+    answers: dict[str, dict[tuple[str, str], Json]] = {}
+    yield answers
+    Cluster(lab).delete("matrix")
+
+
+def echo(mode: str) -> Json:
+    forwarding, addresses = MODES[mode]
+    return virtual_server(
+        "matrix",
+        addresses=[VIP, VIP6],
+        ports=[{"port": 7, "protocol": protocol, "name": protocol.lower()} for protocol in PROTOCOLS],
+        forwarding=forwarding,
+        realServers=[{"address": address} for address in addresses],
+    )
+
+
+def probe(cluster: Cluster, count: int, targets: list[tuple[str, str, int]]) -> list[Json]:
+    words = [str(word) for target in targets for word in target]
+    out = cluster.lab.host("client").run([sys.executable, str(PROBE), str(count), *words], timeout=120).out
+    return [dict(json.loads(line)) for line in out.splitlines()]
+
+
+def measure(cluster: Cluster, mode: str) -> dict[tuple[str, str], Json]:
+    cluster.delete("matrix")
+    eventually(lambda: cluster.table() == "", 10, "clean before")
+    cluster.lab.kubectl("apply", "-f", "-", input=json.dumps(echo(mode)))
+    cluster.available("matrix", f"{len(MODES[mode][1])}/{len(MODES[mode][1])}", seconds=20)
+    nodes_ready(cluster, "matrix", 2 if MODES[mode][1][0] in NODES else 0)
+    cells = [(protocol, address) for protocol in PROTOCOLS for address in (VIP, VIP6)]
+    return dict(zip(cells, probe(cluster, COUNT, [(*cell, 7) for cell in cells]), strict=True))
+
+
+def nodes_ready(cluster: Cluster, name: str, count: int) -> None:
+    """Wait until the nodes with real servers hold what they need, for the newest spec."""
+
+    def check() -> bool:
+        found = cluster.get(name)
+        nodes = found["status"].get("nodes") or []
+        done = [one for one in nodes if one.get("programmedGeneration") == found["metadata"]["generation"]]
+        return len(done) == len(nodes) == count
+
+    eventually(check, 15, f"{count} nodes ready for {name}")
+
+
+@pytest.mark.parametrize("address", [VIP, VIP6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("mode", MODES)
+def test_traffic_passes(served: dict[str, Any], lab: Lab, mode: str, protocol: str, address: str) -> None:
+    if mode not in served:
+        served[mode] = measure(Cluster(lab), mode)
+    assert served[mode][protocol, address] == {"answers": COUNT, "problem": ""}
