@@ -93,5 +93,6 @@ def nodes_ready(cluster: Cluster, name: str, count: int) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_traffic_passes(served: dict[str, Any], lab: Lab, mode: str, protocol: str, address: str) -> None:
     if mode not in served:
+        served[mode] = {}  # a mode that cannot be set up fails its other cells at once
         served[mode] = measure(Cluster(lab), mode)
-    assert served[mode][protocol, address] == {"answers": COUNT, "problem": ""}
+    assert served[mode].get((protocol, address)) == {"answers": COUNT, "problem": ""}

@@ -83,7 +83,7 @@ def test_a_node_hands_packets_on_to_its_own_pods_only() -> None:
     spec = {"forwarding": {"mode": "Tunnel"}, "realServers": OVER_PODS}
     plan = planned("node-1", spec, down="10.244.31.12")
     assert table(plan) == {"TCP 198.18.0.100:80": {"10.244.31.11:8080": DestinationContent(1)}}
-    assert [str(one) for one in plan.state.addresses] == [f"198.18.0.100/32 on {VIRTUAL_LINK}"]
+    assert f"198.18.0.100/32 on {VIRTUAL_LINK}" in {str(one) for one in plan.state.addresses}
     assert not plan.active
     assert not plan.real_servers
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from virtualserver.model.operations import Operation
-from virtualserver.model.types import Rules, State
+from virtualserver.model.types import Protocol, Rules, State
 from virtualserver.plan import receiving, settings
 from virtualserver.plan.diff import Subject, subject
 from virtualserver.plan.parts import Part, director
@@ -136,7 +136,7 @@ def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
         services=services,
         addresses=addresses,
         sysctls=sysctls,
-        rules=Rules(frozenset(services), translated),
+        rules=Rules(frozenset(key for key in services if key.protocol is Protocol.TCP), translated),
         own_links=own_links,
         decapsulations=frozenset(one for part in listed for one in part.decapsulations),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 from virtualserver.api.enums import ForwardingMode
 from virtualserver.api.virtualserver import Forwarding, VirtualServerSpec
@@ -38,6 +38,11 @@ INNER = {4: 20 + 20, 6: 40 + 20}
 
 VIRTUAL_LINK = "vs-virtual"
 """The dummy that holds the virtual addresses of a real server."""
+
+
+DUMMY = IPv4Address("192.0.0.8")
+"""RFC 7600's address for links that need one and have none. From a link without any, a loose reverse-path filter takes
+no packet (``fib_frontend.c``: ``__fib_validate_source``, ``no_addr``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,14 @@ def part(half: Half, services: Mapping[ServiceKey, Service]) -> Part:
         if wrapping.type is TunnelType.GUE:
             decapsulations = {Decapsulation(wrapping.port, address.version) for address in half.local}
         clamped = {address: segment(half, wrapping, address.version) for address in half.addresses}
-    held = frozenset(LinkAddress(VIRTUAL_LINK, address, address.max_prefixlen) for address in half.addresses)
-    return Part(services, held, frozenset(), own_links, frozenset(decapsulations), clamped)
+    held = {LinkAddress(VIRTUAL_LINK, address, address.max_prefixlen) for address in half.addresses}
+    if any(address.version == 4 for address in half.addresses):
+        held |= {LinkAddress(name, DUMMY, 32) for name, link in own_links.items() if _takes_ipv4(link)}
+    return Part(services, frozenset(held), frozenset(), own_links, frozenset(decapsulations), clamped)
+
+
+def _takes_ipv4(link: OwnLink) -> bool:
+    return link.kind not in (LinkKind.DUMMY, LinkKind.SIT)
 
 
 def _tunnels(half: Half, wrapping: Tunnel) -> Iterator[OwnLink]:
