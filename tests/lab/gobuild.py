@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.console import LabError, say
-from lab.progress import run_visibly
+from lab.progress import INTERVAL, run_visibly
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def build(name: str, source: Source) -> Path:
     if program.exists():
         return program
     cache.mkdir(parents=True, exist_ok=True)
-    with _only_one(cache / f"{name}-{source.version}.lock", name):
+    with only_one(cache / f"{name}-{source.version}.lock", f"compiling {name}"):
         if program.exists():
             return program
         for leftover in cache.glob(f".building-{name}-*"):
@@ -73,7 +73,9 @@ def _compile(name: str, source: Source, cache: Path, home: Path) -> None:
         result = work / "result"
         result.mkdir()
         command = ["go", "build", "-mod=mod", "-trimpath", "-ldflags", f"-s -w {settings}"]
-        run_visibly(f"compiling {name}", [*command, "-o", str(result / name), source.package], _go_env(), work)
+        command += ["-o", str(result / name), source.package]
+        run_visibly(f"compiling {name}", command, _go_env(), work, scratch=work / "tmp")
+        shutil.rmtree(home, ignore_errors=True)  # without the program: a person has removed it
         result.rename(home)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -92,7 +94,8 @@ def _write_module(name: str, source: Source, work: Path) -> None:
         return
     staged = "v0" + source.version.removeprefix("v1")
     module = f"{source.module}@{source.version}"
-    answer = run_visibly(f"fetching {module}", ["go", "mod", "download", "-json", module], _go_env(), work)
+    command = ["go", "mod", "download", "-json", module]
+    answer = run_visibly(f"fetching {module}", command, _go_env(), work, scratch=work / "tmp")
     folder = re.search(r'"Dir": "(.*?)"', "\n".join(answer))
     if folder is None:
         raise LabError(f"`go mod download -json {module}` did not say where the module is")
@@ -108,18 +111,19 @@ def _go_env() -> dict[str, str]:
 
 
 @contextmanager
-def _only_one(path: Path, name: str) -> Iterator[None]:
+def only_one(path: Path, title: str) -> Iterator[None]:
+    """Hold the lock file; while another command does, say so every few seconds."""
     with path.open("a+") as lock:
         began = time.monotonic()
-        said = -10.0
+        said = -INTERVAL
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 waited = time.monotonic() - began
-                if waited - said >= 10:
+                if waited - said >= INTERVAL:
                     said = waited
-                    say(f"compiling {name}: waiting for another build ({waited:.0f} s)")
+                    say(f"{title}: waiting for another command that does it ({waited:.0f} s)")
                 time.sleep(0.5)
         yield

@@ -53,7 +53,8 @@ def install() -> None:
         raise LabError(f"installing {' '.join(absent)} needs root")
     say(f"setup: installing {' '.join(absent)}")
     _apt("apt-get update", ["apt-get", "update"])
-    options = ["-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"]
+    _apt("dpkg --configure", ["dpkg", "--configure", "-a"])  # an installation may have been interrupted
+    options = ["-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300"]
     _apt("apt-get install", ["apt-get", "install", *options, *absent])
     still = missing()
     if still:

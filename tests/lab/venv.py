@@ -4,16 +4,14 @@ Only the standard library: this runs with the system's python3 before anything e
 itself is not installed into it; PYTHONPATH names the checkout, so several checkouts share one environment.
 """
 
-import fcntl
 import hashlib
 import shutil
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 
 from lab.console import LabError, say
-from lab.gobuild import cache_folder
+from lab.gobuild import cache_folder, only_one
 from lab.progress import run_visibly
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -40,8 +38,7 @@ def ensure() -> Path:
     if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything has checked that
         raise LabError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / "venv.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(target.parent / "venv.lock", "setup: the Python environment"):
         if not (target / "complete").exists():
             _make(target)
     return target
@@ -52,11 +49,8 @@ def _make(target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     say(f"setup: making the Python environment {target}")
     run_visibly("python -m venv", [sys.executable, "-m", "venv", str(target)])
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as wanted:
-        wanted.write("\n".join(dependencies()) + "\n")
-    try:
-        pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
-        run_visibly("pip install", [*pip, "-r", wanted.name])
-    finally:
-        Path(wanted.name).unlink()
+    wanted = target / "requirements.txt"
+    wanted.write_text("\n".join(dependencies()) + "\n")
+    pip = [str(target / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    run_visibly("pip install", [*pip, "-r", str(wanted)], scratch=target / "tmp")
     (target / "complete").touch()
