@@ -19,30 +19,31 @@ setup: ## install what the tasks need: Debian packages, the Python environment, 
 	@$(PYTHON) -m lab setup
 
 demo: setup ## five minutes with the project: a virtual server from apply to delete, on real parts
-	@$(RUN) python -m lab.demo
+	@$(RUN) exec python -m lab.demo
 
 test: setup ## everything: lint, types, import rules, unit, contract, cluster, kernel and end-to-end tests
 	@$(MAKE) lint
-	$(RUN) python -m pytest $(ARGS)
+	$(RUN) exec python -m pytest $(ARGS)
 
 quick: setup ## the loop while writing: lint, and the tests that need no kernel and no API server
 	@$(MAKE) lint
 	$(RUN) python -m pytest tests/unit tests/repo $(ARGS)
 
 lab: setup ## bring up a data centre to play with; stays up
-	@$(RUN) python -m lab up
+	@$(RUN) exec python -m lab up $(ARGS)
 
 lab-down: ## remove every trace of it
-	@$(PYTHON) -m lab down
+	@$(PYTHON) -m lab down $(ARGS)
 
+lab-exec: export LAB_COMMAND := $(value CMD)
 lab-exec: ## run a command on a host of it: make lab-exec HOST=client CMD='curl -s http://198.18.0.100/'
-	@$(PYTHON) -m lab exec "$(HOST)" "$(CMD)"
+	@$(PYTHON) -m lab exec $(ARGS) "$(HOST)" "$$LAB_COMMAND"
 
 lab-status: ## what of it is running
-	@$(PYTHON) -m lab status
+	@$(PYTHON) -m lab status $(ARGS)
 
 bench: setup ## figures against peers, measured in one run; written to bench-results.jsonl
-	@$(RUN) python -m bench
+	@$(RUN) exec python -m bench
 
 lint: setup ## format, lint, types, import rules
 	@$(RUN) ruff format --check . && ruff check . && mypy && lint-imports

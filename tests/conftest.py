@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab import interrupts, names
 from lab.lab import Lab
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
+
+
+def pytest_configure() -> None:
+    """A polite kill ends the tests as Ctrl-C does, and while they tidy up a second signal is not heard."""
+    interrupts.listen(deaf=30)
+
+
+def pytest_unconfigure() -> None:
+    """The exit code is decided."""
+    interrupts.ignore()
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +31,7 @@ def lab() -> Iterator[Lab]:
     Its folder is always the same, so that what a killed run left is found and removed by the next. Another name
     (1 to 8 letters and digits) lets a second checkout be tested at the same time.
     """
-    with Lab(os.environ.get("VIRTUALSERVER_TEST_LAB", "test"), quiet=True) as made:
+    with Lab(names.of_tests(), quiet=True) as made:
         yield made
 
 

@@ -2,11 +2,19 @@
 
 import sys
 
-try:
-    from lab.cli import main
-except KeyboardInterrupt:  # Ctrl-C while Python was still starting
-    print("lab: interrupted; nothing was done", file=sys.stderr)
-    sys.exit(130)
+
+def _run() -> int:
+    try:
+        from lab import interrupts
+        from lab.cli import main
+
+        code = main()
+        interrupts.ignore()
+        return code
+    except KeyboardInterrupt:  # while Python was still starting
+        print("lab: interrupted; nothing was done", file=sys.stderr)
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run())

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from lab import assets, kubeconfig
+from lab import assets, kubeconfig, processes
 from lab.console import LabError
 
 
@@ -41,7 +41,13 @@ class ApiClient:
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as the administrator. Its cache stays in our folder, not in the person's home."""
         done = subprocess.run(
-            self.kubectl_command(*arguments), input=input, capture_output=True, text=True, timeout=timeout, check=False
+            self.kubectl_command(*arguments),
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=processes.environment(self.base),
         )
         if check and done.returncode != 0:
             raise LabError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")

@@ -13,7 +13,7 @@ from signal import SIGKILL
 from types import TracebackType
 from typing import Self
 
-from lab import assets, certificates, kubeconfig
+from lab import assets, certificates, kubeconfig, room
 from lab.apiclient import ApiClient
 from lab.console import LabError, wait_until
 from lab.processes import Daemon
@@ -105,6 +105,7 @@ class ApiServer(ApiClient):
         return Daemon.start(name, command, self.base)
 
     def _check_alive(self) -> None:
+        room.require_some(self.base)
         for daemon in (self.etcd, self.server):
             if daemon is not None and not daemon.alive:
                 raise LabError(f"{daemon.name} ended at once; its last lines:\n  {daemon.last_words()}")

@@ -4,12 +4,11 @@ The chart is the only source of the custom resources and of the rights that cont
 is tested here is what users install. Deployments and DaemonSets are left out: the lab starts those programs.
 """
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from lab import assets
+from lab import assets, processes
 from lab.apiserver import ApiServer
 from lab.console import LabError
 
@@ -29,7 +28,7 @@ RUNNABLE = {
 
 
 def render(chart: Path, scratch: Path) -> list[dict[str, Any]]:
-    """All documents of the chart with its default values."""
+    """All documents of the chart with its default values; `scratch` is the lab's folder, or stands for it."""
     import yaml  # only here: the rest of the lab runs without third-party modules
 
     command = [str(assets.find("helm")), "template", RELEASE, str(chart), "--namespace", NAMESPACE, "--include-crds"]
@@ -40,7 +39,7 @@ def render(chart: Path, scratch: Path) -> list[dict[str, Any]]:
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **homes},
+        env={**processes.environment(scratch), **homes},
     )
     if done.returncode != 0:
         raise LabError(f"helm template {chart}: {done.stderr.strip()}")

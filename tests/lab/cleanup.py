@@ -4,49 +4,18 @@ Nothing here trusts state: processes are found by the mark in their environment,
 it works after a kill -9, a half-written file or a second attempt. Only what belongs to this lab goes.
 """
 
-import hashlib
+import errno
 import shutil
-import signal
-import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from lab import links, processes
-from lab.console import LabError, wait_until
 from lab.guest import scratch_folder
 
 MARKER = ".virtualserver-lab"
 """A file that says: this folder was made by a lab and may be removed with all it holds."""
-
-
-@contextmanager
-def exclusive(folder: Path, patience: float = 20) -> Iterator[None]:
-    """One `up` or `down` at a time for a folder: an abstract socket leaves no file and dies with its holder."""
-    name = "\0virtualserver-lab-" + hashlib.sha256(str(folder).encode()).hexdigest()
-    with socket.socket(socket.AF_UNIX) as lock:
-        for _ in wait_until(patience):
-            try:
-                lock.bind(name)
-                break
-            except OSError:
-                continue
-        else:
-            raise LabError(f"another command is bringing the lab in {folder} up or down; end it first (Ctrl-C)")
-        yield
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Impatient Ctrl-C must not stop the tidying up half way; it counts again afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def traces(lab: str, folder: Path) -> list[str]:
@@ -85,10 +54,19 @@ def remove(lab: str, folder: Path) -> list[str]:
     for point in _mounts(folder):
         subprocess.run(["umount", "-l", point], capture_output=True, check=False)
         said.append(f"unmounted {point}")
-    for path in _folders(lab, folder):
-        shutil.rmtree(path)
-        said.append(f"removed {path}")
+    said += [_without(path) for path in _folders(lab, folder)]
     return said
+
+
+def _without(path: Path) -> str:
+    """Remove the folder; one that is a mount point (of a file system in memory, say) can only be emptied."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        if error.errno != errno.EBUSY or any(path.iterdir()):
+            raise
+        return f"emptied {path}"
+    return f"removed {path}"
 
 
 def _own_links(lab: str, folder: Path) -> list[links.Link]:

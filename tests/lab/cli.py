@@ -3,13 +3,11 @@
 import argparse
 import errno
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import FrameType
 
-from lab import assets, cleanup, links, network, packages, processes, venv
+from lab import assets, cleanup, exclusive, interrupts, links, network, packages, processes, room, venv
 from lab.console import LabError, complain, say
 from lab.lab import Lab
 
@@ -18,8 +16,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interrupts.listen()
     try:
         return int(options.run(options) or 0)
     except LabError as error:
@@ -28,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         complain(f"interrupted; {options.interrupted}")
         return INTERRUPTED
     except BrokenPipeError:
+        if options.run is _up:
+            complain(f"nobody reads what it says any more; {options.interrupted}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except subprocess.TimeoutExpired as error:
         complain(f"no answer in {error.timeout:g} s from: {error.cmd}")
@@ -35,11 +34,6 @@ def main(arguments: list[str] | None = None) -> int:
         hint = "; make room and try again" if error.errno == errno.ENOSPC else ""
         complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ") + hint)
     return 1
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """A closed terminal and a polite kill are Ctrl-C to us: tear down, then go."""
-    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--folder", type=Path, help="where its files are (default: .lab in the checkout)")
     up = commands.add_parser("up", parents=[which], help="bring the lab up; it stays up")
     up.add_argument("--topology", default="one", choices=list(network.TOPOLOGIES), help="how many guests")
-    up.set_defaults(run=_up, interrupted="the half-made lab was removed again")
+    up.set_defaults(run=_up, interrupted="nothing of the lab is left")
     down = commands.add_parser("down", parents=[which], help="remove every trace of it")
     down.add_argument("--all", action="store_true", help="those of every other name and folder on this machine too")
     down.set_defaults(run=_down, interrupted="run it again to finish")
@@ -89,14 +83,17 @@ def _assets(_options: argparse.Namespace) -> None:
 
 def _up(options: argparse.Namespace) -> int:
     lab = Lab(options.name, options.folder, options.topology)
-    if lab.is_up:
-        if dead := lab.dead_parts():
-            raise LabError(f"the lab in {lab.folder} is up, but dead: {', '.join(dead)} - run: {lab.command('down')}")
-        say(f"the lab in {lab.folder} is already up (topology {lab.topology})")
-    else:
-        lab.up()
-    _usage(lab)
-    return _report_dead(lab)
+    try:
+        if not lab.up():
+            if dead := lab.dead_parts():
+                raise LabError(f"the lab in {lab.folder} is up, but dead: {_listed(dead)}; run: {lab.command('down')}")
+            say(f"the lab in {lab.folder} is already up (topology {lab.topology})")
+        _usage(lab)
+        return _report_dead(lab)
+    except (KeyboardInterrupt, BrokenPipeError):
+        if lab.is_up:  # too late, or it was before
+            options.interrupted = f"the lab stays up; to end it: {lab.command('down')}"
+        raise
 
 
 def _report_dead(lab: Lab) -> int:
@@ -131,8 +128,11 @@ def _down(options: argparse.Namespace) -> None:
         labs += [(link.lab, Path(link.folder)) for link in links.all_labs()]
         labs += [(options.name, folder) for folder in processes.marked_folders()]  # API servers on their own
     for name, folder in dict.fromkeys(labs):
-        for line in Lab(name, folder).down() or ["nothing to remove"]:
+        lab = Lab(name, folder)
+        for line in lab.down(insist=True) or ["nothing to remove"]:
             say(f"lab-down{'' if name == 'lab' else f' {name}'}: {line}")
+        if not options.all and (other := cleanup.foreign_owner(name, lab.folder)):
+            say(f"a lab of that name is up in {other}; to remove it: {Lab(name, Path(other)).command('down')}")
 
 
 def _running(options: argparse.Namespace) -> Lab:
@@ -147,16 +147,21 @@ def _exec(options: argparse.Namespace) -> int:
     words = options.words[1:] if options.words[:1] == ["--"] else options.words
     if not words:
         raise LabError("exec needs a command: exec HOST COMMAND")
-    kind, _, letter = options.host.partition("-")
-    host = lab.guests[letter or "a"].host() if kind == "guest" else lab.host(options.host)
-    return host.stream(words[0] if len(words) == 1 else words)
+    root = {"guest": "a", **{guest.name: letter for letter, guest in lab.guests.items()}}.get(options.host)
+    guest = lab.guests[root] if root else lab.guest_of(options.host)
+    if not guest.alive:
+        raise LabError(f"{guest.name} is dead; run: {lab.command('down')}")
+    return guest.host("" if root else options.host).stream(words[0] if len(words) == 1 else words)
 
 
 def _status(options: argparse.Namespace) -> int:
     lab = Lab(options.name, options.folder)
     if not lab.is_up:
         found = cleanup.traces(lab.name, lab.folder)
-        say("down" + (f", but there are left-overs: {', '.join(found)} - run: {lab.command('down')}" if found else ""))
+        if pid := exclusive.holder(lab.folder):
+            say(f"a command (pid {pid}) is bringing it up or down")
+        else:
+            say("down" + (f", but there are left-overs: {_listed(found)}; run: {lab.command('down')}" if found else ""))
         return 1
     parts = lab.parts()
     for name, alive in parts.items():
@@ -165,7 +170,14 @@ def _status(options: argparse.Namespace) -> int:
         for host in guest.hosts if guest.alive else []:
             running = [process.name for process in guest.host(host).processes()]
             say(f"{host:<18} in {guest.name}: {', '.join(running) or 'no background processes'}")
+    if full := room.shortage([lab.folder, room.SHARED_MEMORY]):
+        complain(full)
     return 0 if all(parts.values()) else 1
+
+
+def _listed(words: list[str]) -> str:
+    """Enough of them for one line."""
+    return ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")
 
 
 def _logs(options: argparse.Namespace) -> None:
@@ -180,5 +192,6 @@ def _logs(options: argparse.Namespace) -> None:
 
 
 def _kubectl(options: argparse.Namespace) -> int:
-    command = _running(options).api.kubectl_command(*options.words)
-    return subprocess.run(command, check=False).returncode
+    lab = _running(options)
+    command = lab.api.kubectl_command(*options.words)
+    return subprocess.run(command, check=False, env=processes.environment(lab.folder)).returncode

@@ -3,11 +3,10 @@
 Nothing here decides anything; every other module of the lab may use it.
 """
 
-import shutil
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 
 
 class LabError(Exception):
@@ -20,7 +19,9 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    print(f"lab: {text}", file=sys.stderr, flush=True)
+    """An error, even when nobody is there to read it any more."""
+    with suppress(OSError):
+        print(f"lab: {text}", file=sys.stderr, flush=True)
 
 
 class Steps:
@@ -37,14 +38,6 @@ class Steps:
     def note(self, title: str, detail: str) -> None:
         if not self.quiet:
             say(f"[{self.elapsed:6.1f} s] {title}: {detail}")
-
-
-def full_disk(folder: Path, needed: int = 5 * 2**20) -> str:
-    """A message when less than that is free where the folder is, else "". A full disk shows as anything: a
-    database that ends, a log that stops; so it is asked for whenever something fails."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    return f"the disk of {folder} is full: {free >> 20} MB are free, {needed >> 20} MB needed" * (free < needed)
 
 
 def wait_until(seconds: float) -> Iterator[float]:

@@ -11,9 +11,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
+from lab import interrupts
 from lab.console import LabError, complain, say
 from lab.guest import CHECKOUT
 from lab.lab import Lab
@@ -22,8 +22,7 @@ EXAMPLE = CHECKOUT / "examples" / "web.yaml"
 VIP = "198.18.0.100"
 VICTIM, VICTIM_ADDRESS = "rs-2", "198.18.1.22"
 CLIENT = CHECKOUT / "tests" / "e2e" / "load.py"
-REQUESTS = f"for i in {' '.join(str(number) for number in range(1, 13))}; do curl -sS --max-time 5 http://{VIP}/; done"
-"""Spelled out: make would take a `$(seq 12)` for its own."""
+REQUESTS = f"for i in $(seq 12); do curl -sS --max-time 5 http://{VIP}/; done"
 
 UNEXPECTED = (LabError, AssertionError, LookupError, StopIteration, ValueError, subprocess.SubprocessError)
 """What a step may end with; each makes it a failed step with a reason, never a traceback."""
@@ -176,7 +175,7 @@ def main() -> int:
     lab = Lab(os.environ.get("LAB", "lab"))
     found = lab.is_up
     keep = found or os.environ.get("KEEP") == "1"
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts.listen()
     demo = Demo(lab)
     try:
         _bring_up(lab, found)
@@ -192,12 +191,15 @@ def main() -> int:
     except KeyboardInterrupt:
         keep = found
         if keep:
-            demo.tidy()
+            with interrupts.uninterrupted():
+                demo.tidy()
         complain("interrupted; " + ("the lab stays up" if keep else "what it had brought up is removed"))
         return 130
     finally:
         if not keep:
-            lab.down()
+            with interrupts.uninterrupted():
+                lab.down()
+        interrupts.ignore()
 
 
 def _bring_up(lab: Lab, found: bool) -> None:
@@ -206,10 +208,6 @@ def _bring_up(lab: Lab, found: bool) -> None:
         lab.up(replace=True)
     elif dead := lab.dead_parts():
         raise LabError(f"the lab in {lab.folder} is up, but dead: {', '.join(dead)} - run: make lab-down")
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

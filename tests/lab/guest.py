@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from signal import SIGKILL
 
-from lab import links, network, processes
+from lab import links, network, processes, room
 from lab.console import LabError, wait_until
 from lab.hosts import Door, Host
 
@@ -59,6 +59,13 @@ class Guest:
     def alive(self) -> bool:
         return self.daemon is not None and self.daemon.alive
 
+    @property
+    def pages_to_disk(self) -> bool:
+        """Its memory is a file; in RAM when there is room and programs may be mapped from it (much faster)."""
+        shared = os.statvfs(room.SHARED_MEMORY)
+        fits = shared.f_bavail * shared.f_frsize > self.memory * 2**20
+        return not fits or bool(shared.f_flag & os.ST_NOEXEC)
+
     def host(self, name: str = "") -> Host:
         return Host(name, Door(self.address, PORT, self.token), self.folder / "logs")
 
@@ -66,7 +73,7 @@ class Guest:
         """The password that an earlier command gave this guest."""
         try:
             return str(json.loads((self.home / "server.json").read_text())["token"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def launch(self, bridges: dict[str, str]) -> None:
@@ -82,13 +89,13 @@ class Guest:
         script = network.build_script(self.letter, self.hosts, self.mgmt, uplinks)
         (self.home / "network.sh").write_text(script)
         self._write_settings()
-        self.daemon = processes.Daemon.start(
-            self.name, self._command(devices), self.folder, cwd=self.home, env=_memory_place(self)
-        )
+        memory = {"TMPDIR": str(self.home if self.pages_to_disk else room.SHARED_MEMORY)}
+        self.daemon = processes.Daemon.start(self.name, self._command(devices), self.folder, cwd=self.home, env=memory)
 
     def wait_ready(self, seconds: float = 60) -> None:
         door = Door(self.address, PORT, self.token)
         for _ in wait_until(seconds):
+            room.require_some(self.folder)
             if self.daemon is None or not self.daemon.alive:
                 words = self.daemon.last_words() if self.daemon else "never started"
                 raise LabError(f"{self.name} ended while booting; its console:\n  {words}")
@@ -153,7 +160,7 @@ def install_helpers(folder: Path) -> None:
 
 def scratch_folder(lab: str) -> Path:
     """Sockets of the guests' kernels; short, because the path of a socket must be."""
-    return Path("/dev/shm") / f"vs-{lab}"
+    return room.SHARED_MEMORY / f"vs-{lab}"
 
 
 def refuse_odd_paths(folder: Path) -> None:
@@ -168,10 +175,3 @@ def _hidden_folders() -> list[Path]:
     wanted = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent}
     own = [Path("/tmp"), Path("/run"), Path("/dev")]
     return sorted(path for path in wanted if any(top in path.parents for top in own))
-
-
-def _memory_place(guest: Guest) -> dict[str, str]:
-    """The guest's memory is a file; in RAM when there is room and programs may be mapped from it (much faster)."""
-    shared = os.statvfs("/dev/shm")
-    room = shared.f_bavail * shared.f_frsize > guest.memory * 2**20
-    return {"TMPDIR": "/dev/shm" if room and not shared.f_flag & os.ST_NOEXEC else str(guest.home)}

@@ -59,6 +59,7 @@ class Door:
         try:
             with socket.create_connection((self.address, self.port), timeout=min(patience or 5, 5)) as connection:
                 connection.settimeout(patience)
+                _notice_death(connection)
                 connection.sendall(line)
                 with connection.makefile("rb") as stream:
                     while header := stream.readline():
@@ -145,6 +146,13 @@ class Process:
         """Its exit code (negative: ended by that signal), None when it still runs after that time."""
         code: int | None = self.door.call("wait", timeout + 20, pid=self.pid, seconds=timeout)["code"]
         return code
+
+
+def _notice_death(connection: socket.socket) -> None:
+    """A guest that was killed says nothing any more: ask its kernel, and take 10 s of silence for its end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 4), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _words(command: Command) -> list[str]:

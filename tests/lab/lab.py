@@ -16,12 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lab import assets, chart, cleanup, links, network, nodes, packages, product
+from lab import assets, chart, cleanup, links, network, nodes, packages, product, room
 from lab.apiserver import ApiServer
 from lab.artifacts import collect
-from lab.console import LabError, Steps, full_disk, wait_until
+from lab.console import LabError, Steps, wait_until
+from lab.exclusive import exclusive
 from lab.guest import CHECKOUT, HERE, Guest, install_helpers, refuse_odd_paths
 from lab.hosts import Host
+from lab.interrupts import uninterrupted
 
 API_PORT = 6443
 CHART = CHECKOUT / "helm" / "virtualserver"
@@ -37,14 +39,16 @@ class Lab:
             raise LabError(f"a lab's name is 1 to 8 letters and digits, because links are named by it: {name!r}")
         self.name = name
         self.folder = (folder or CHECKOUT / (".lab" if name == "lab" else f".lab-{name}")).resolve()
-        self.topology = self._noted().get("topology", topology)
-        if self.topology not in network.TOPOLOGIES:
+        if topology not in network.TOPOLOGIES:
             raise LabError(f"unknown topology {topology!r}; there are: {', '.join(network.TOPOLOGIES)}")
+        self._wanted = topology
         self.steps = Steps(quiet)
         self._build()
 
     def _build(self) -> None:
         """The parts; those that run already are found again by their notes."""
+        noted = self._noted().get("topology")
+        self.topology = noted if isinstance(noted, str) and noted in network.TOPOLOGIES else self._wanted
         self.mgmt = network.management(self.name)
         self.api = ApiServer(self.folder / "api", f"{self.mgmt.ipv4}.1", API_PORT, base=self.folder)
         self.guests = {
@@ -103,7 +107,12 @@ class Lab:
         daemons = {"etcd": self.api.etcd, "kube-apiserver": self.api.server}
         alive = {name: daemon is not None and daemon.alive for name, daemon in daemons.items()}
         alive |= {guest.name: guest.alive for guest in self.guests.values()}
-        return alive | {program.name: program.running for program in self._programs() if program.prepared}
+        return alive | {program.name: self._runs(program) for program in self._programs() if program.prepared}
+
+    def _runs(self, program: product.Program) -> bool:
+        """A dead guest is not asked for its agents: that takes seconds."""
+        alone = isinstance(program, product.Agent) and not self.guest_of(program.node).alive
+        return not alone and program.running
 
     def dead_parts(self) -> list[str]:
         return [name for name, alive in self.parts().items() if not alive]
@@ -120,31 +129,28 @@ class Lab:
 
     # -- up and down ------------------------------------------------------------------------------------------
 
-    def up(self, replace: bool = False) -> None:
+    def up(self, replace: bool = False) -> bool:
         """Bring all of it up; whatever interrupts it, what was made is removed again. `replace` removes an
-        earlier one first."""
+        earlier one first; without it, one that is up is left alone and the answer is False."""
         refuse_odd_paths(self.folder)
         if os.geteuid() != 0:
             raise LabError("the lab makes network links and boots a kernel: it needs root")
         packages.require()
-        with cleanup.exclusive(self.folder):
+        with exclusive(self.folder):
             if replace:
                 cleanup.remove(self.name, self.folder)
+            self._build()
+            if self.is_up:  # another command was quicker
+                return False
             self._refuse_conflicts()
             assets.find_all()
-            try:
-                self._up()
-            except BaseException:
-                with cleanup.uninterrupted():
-                    full = full_disk(self.folder)
-                    cleanup.remove(self.name, self.folder)
-                if full:
-                    raise LabError(full) from None
-                raise
+            self._up_or_nothing()
+            return True
 
-    def down(self) -> list[str]:
-        """Remove every trace; returns what was removed. May be called at any time, any number of times."""
-        with cleanup.exclusive(self.folder):
+    def down(self, insist: bool = False) -> list[str]:
+        """Remove every trace; returns what was removed. May be called at any time, any number of times; another
+        command that is just bringing the lab up or down is waited for, or with `insist` ended."""
+        with exclusive(self.folder, insist=insist):
             return cleanup.remove(self.name, self.folder)
 
     def __enter__(self) -> Self:
@@ -154,7 +160,22 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.down()
+        with uninterrupted():
+            self.down()
+
+    def _up_or_nothing(self) -> None:
+        needed = NEEDED_BYTES + sum(guest.memory * 2**20 for guest in self.guests.values() if guest.pages_to_disk)
+        room.require(self.folder, needed)
+        try:
+            self._up()
+        except BaseException as error:
+            with uninterrupted():
+                places = [self.folder, room.SHARED_MEMORY] if isinstance(error, Exception) else []
+                full = room.shortage(places, needed)
+                cleanup.remove(self.name, self.folder)
+            if full:
+                raise LabError(full) from error
+            raise
 
     def _up(self) -> None:
         self._make_folder()
@@ -234,15 +255,13 @@ class Lab:
             raise LabError(f"a lab named `{self.name}` is up already, in {other}; use another --name or run: {end}")
         if found := cleanup.traces(self.name, self.folder):
             shown = ", ".join(found[:4])
-            raise LabError(f"the lab in {self.folder} is not clean ({shown}); run: {self.command('down')}")
+            raise LabError(f"the lab in {self.folder} is only half there ({shown}); run: {self.command('down')}")
         if self.folder.exists() and any(self.folder.iterdir()):
             raise LabError(f"{self.folder} exists and was not made by a lab; give another --folder")
 
     def _make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / cleanup.MARKER).touch()
-        if full := full_disk(self.folder, NEEDED_BYTES):
-            raise LabError(full)
         (self.folder / "logs").mkdir()
         install_helpers(self.folder)
         self._note("starting")

@@ -33,10 +33,11 @@ class Daemon:
     def start(
         cls, name: str, command: list[str], base: Path, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> "Daemon":
-        """Start with output appended to `<base>/logs/<name>.log`, marked as belonging to `base`."""
-        note, log = base / "run" / f"{name}.json", base / "logs" / f"{name}.log"
-        note.parent.mkdir(parents=True, exist_ok=True)
-        log.parent.mkdir(parents=True, exist_ok=True)
+        """Start with output appended to `<base>/logs/<name>.log`, marked as belonging to `base`; what it leaves
+        in its temporary folder, because it may be killed, is in `<base>/tmp`."""
+        note, log, scratch = base / "run" / f"{name}.json", base / "logs" / f"{name}.log", base / "tmp"
+        for folder in (note.parent, log.parent, scratch):
+            folder.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
@@ -44,7 +45,7 @@ class Daemon:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=cwd or base,
-                env={**os.environ, **(env or {}), MARK: str(base)},
+                env={**environment(base), "TMPDIR": str(scratch), **(env or {})},
                 start_new_session=True,
             )
         process.returncode = 0  # reaped by `alive`; keeps Popen from warning about a child that outlives it
@@ -58,13 +59,16 @@ class Daemon:
         try:
             note = json.loads((base / "run" / f"{name}.json").read_text())
             return cls(name, int(note["pid"]), int(note["started"]), base / "logs" / f"{name}.log")
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):  # a disk was full, a person has edited it
             return None
 
     @property
     def alive(self) -> bool:
-        _reap(self.pid)
-        return start_time(self.pid) == self.started
+        """It runs; when it has died and was our child, it is off the process table now."""
+        running = start_time(self.pid) == self.started
+        if not running:
+            _reap(self.pid)
+        return running
 
     def signal(self, number: int) -> None:
         """To the whole group; a process that is already gone is not an error."""
@@ -97,6 +101,12 @@ def _reap(pid: int) -> None:
     """Take a dead child off the process table; one that another command started is not our child."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Ours, with the lab's mark: also a program that is only called for a moment has to go with the lab, because
+    it may outlive a caller that was killed."""
+    return {**os.environ, MARK: str(folder)}
 
 
 def start_time(pid: int) -> int | None:
@@ -167,9 +177,10 @@ def kill_all(pids: Iterable[int], patience: float = 10.0) -> None:
             os.kill(pid, SIGKILL)
     deadline = time.monotonic() + patience
     while left and time.monotonic() < deadline:
-        for pid in left:
+        gone = [pid for pid in left if start_time(pid) is None]
+        for pid in gone:
             _reap(pid)
-        left = [pid for pid in left if start_time(pid) is not None]
+        left = [pid for pid in left if pid not in gone]
         if left:
             time.sleep(0.02)
     if left:

@@ -1,0 +1,78 @@
+"""A lab that was killed: it says so, it refuses to be built on, and `down` removes every trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from labtests.drive import OwnLab
+from labtests.machine import child_named, is_alive
+
+
+def test_an_up_killed_half_way(own: OwnLab) -> None:
+    with own.start("up") as command:
+        command.said("API server: ")
+        os.kill(command.process.pid, signal.SIGKILL)
+        command.finish()
+    status = own.run("status")
+    assert status.code == 1
+    assert status.out.startswith("down, but there are left-overs: process ")
+    assert status.out.endswith(f"; {own.remedy}\n")
+    again = own.run("up")
+    assert again.code == 1
+    assert f"the lab in {own.folder} is only half there" in again.complaint
+    assert again.complaint.endswith(own.remedy)
+    with own.start("down") as command:
+        command.listens()
+        command.signal_group(signal.SIGINT)
+        assert command.finish().code == 130
+    assert own.run("down").code == 0  # finishes what the interrupted one has left
+    assert own.remains() == []
+
+
+def test_a_helper_program_that_outlives_a_killed_up_goes_too(own: OwnLab) -> None:
+    """Else it would write its files again after their folder is gone."""
+    found: list[int] = []
+
+    def hold_kubectl() -> bool:
+        """To be sure that it is there when its caller is not."""
+        if pid := child_named(command.process.pid, "kubectl"):
+            os.kill(pid, signal.SIGSTOP)
+            found.append(pid)
+        return bool(found)
+
+    with own.start("up") as command:
+        command.said("nodes: ")
+        command.until(hold_kubectl, "kubectl was called")
+        os.kill(command.process.pid, signal.SIGKILL)
+        command.finish()
+        down = own.run("down")
+    assert down.code == 0
+    assert not is_alive(found[0])
+    assert own.remains() == []
+
+
+def test_an_up_that_was_stopped_with_ctrl_z_does_not_keep_down_from_cleaning(own: OwnLab) -> None:
+    with own.start("up") as command:
+        command.said("network: ")
+        command.signal_group(signal.SIGSTOP)
+        assert own.run("status").out == f"a command (pid {command.process.pid}) is bringing it up or down\n"
+        down = own.run("down")
+        assert down.code == 0, down
+        assert f"ending the command (pid {command.process.pid})" in down.out
+        assert command.finish().code == 130
+    assert own.remains() == []
+
+
+@pytest.mark.parametrize("note", ["state.json", "run/etcd.json", "guest-a/server.json"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"topology": [], "pid": "x", "token": null}'])
+def test_damaged_notes_do_not_keep_down_from_cleaning(own: OwnLab, note: str, text: str) -> None:
+    path = own.folder / note
+    path.parent.mkdir(parents=True)
+    (own.folder / ".virtualserver-lab").touch()
+    path.write_text(text)
+    ended = own.run("down")
+    assert ended.code == 0, ended
+    assert own.remains() == []

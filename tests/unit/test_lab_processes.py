@@ -1,0 +1,33 @@
+"""Processes of a lab are known, and ended, without a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab import names, network, processes
+from lab.processes import Daemon
+
+
+def test_what_was_killed_is_off_the_process_table(tmp_path: Path) -> None:
+    started = [Daemon.start(f"sleep-{number}", ["sleep", "600"], tmp_path) for number in range(20)]
+    assert set(processes.marked(tmp_path)) == {daemon.pid for daemon in started}
+    for daemon in started:
+        processes.kill_all([daemon.pid])
+        assert not Path(f"/proc/{daemon.pid}").exists()
+
+
+def test_what_died_by_itself_is_off_the_process_table_once_it_was_asked_for(tmp_path: Path) -> None:
+    daemon = Daemon.start("true", ["true"], tmp_path)
+    while daemon.alive:
+        pass
+    assert not Path(f"/proc/{daemon.pid}").exists()
+
+
+@pytest.mark.parametrize("name", ["test", "a", "abcdefgh"])
+def test_a_lab_beside_another_has_a_name_and_addresses_of_its_own(name: str) -> None:
+    made = {names.beside(name, purpose) for purpose in ("own", "three")}
+    assert len(made) == 2
+    assert all(one.isalnum() and one == one.lower() and len(one) <= 8 for one in made)
+    assert all(network.management(one) != network.management(name) for one in made)
