@@ -1,15 +1,14 @@
 """`python -m bench [--quick]`: run all, print the table, write `bench-results.jsonl`."""
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from bench import latency, programming, usage
 from bench.figures import RESULTS, Figure, table, write
+from lab import interrupts
 from lab.console import complain, say
 from lab.lab import Lab
 
@@ -19,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds and changes: does it run at all?")
     quick = parser.parse_args().quick
-    signal.signal(signal.SIGTERM, _interrupted)
+    interrupts.listen()
     figures: list[Figure] = []
     failures: list[str] = []
 
@@ -56,10 +55,6 @@ def _in_lab(part: Callable[[str, Callable[[], list[Figure]]], None], quick: bool
         part("agent in the guest", lambda: [usage.import_in_guest(lab)])
         part("programming, User-Mode Linux", lambda: programming.in_guest(lab, *((2, 2) if quick else (20, 2))))
     return []
-
-
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
