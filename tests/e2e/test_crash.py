@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from e2e.world import VIP, Cluster, eventually, virtual_server
+from lab import names
 from lab.lab import Lab
 
 
 def test_a_standby_that_crashes_disturbs_nobody_and_a_crashed_director_is_seen() -> None:
-    with Lab("three", topology="three", quiet=True) as lab:
+    with Lab(names.beside(names.of_tests(), "three"), topology="three", quiet=True) as lab:
         cluster = Cluster(lab)
         cluster.serve(virtual_server(), "3/3")
         with cluster.load("fetch", 80) as clients:

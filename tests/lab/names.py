@@ -1,0 +1,20 @@
+"""Names of the labs that tests bring up: they differ between checkouts that are tested at the same time."""
+
+import os
+import zlib
+
+from lab.network import management
+
+
+def of_tests() -> str:
+    """The lab that tests share; a second checkout on the machine sets the variable, to 1 to 8 letters and digits."""
+    return os.environ.get("VIRTUALSERVER_TEST_LAB", "test")
+
+
+def beside(name: str, purpose: str) -> str:
+    """A name for one more lab next to that one, always the same, valid, and with another management segment."""
+    salt, made = 0, name
+    while management(made).ipv4 == management(name).ipv4:
+        made = f"{purpose[0]}{zlib.crc32(f'{name} {purpose} {salt}'.encode()):07x}"[:8]
+        salt += 1
+    return made
