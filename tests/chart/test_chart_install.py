@@ -101,14 +101,18 @@ def test_the_server_grants_what_the_table_says_and_no_more(installed: ApiServer,
 class _Agent:
     """Writes status as a node's agent does: server-side apply with the credentials of its pod."""
 
+    account = "virtualserver-agent"
+
     def __init__(self, api: ApiServer, folder: Path, node: str | None) -> None:
         self.api = api
         self.manager = f"agent-{node}"
-        self.kubeconfig = api.account_kubeconfig(folder / self.manager, NAMESPACE, "virtualserver-agent", node)
+        self.kubeconfig = api.account_kubeconfig(folder / f"{self.account}-{node}", NAMESPACE, self.account, node)
 
     def write(self, active: str, *directors: str, says: str = "198.18.0.100") -> tuple[int, str]:
         entries = [{"node": node, "role": "Active", "announced": [says]} for node in directors]
-        status = {"activeDirector": active, "directors": entries}
+        return self.apply({"activeDirector": active, "directors": entries})
+
+    def apply(self, status: dict[str, Any]) -> tuple[int, str]:
         manifest = {key: WEB[key] for key in ("apiVersion", "kind", "metadata")} | {"status": status}
         done = self.api.kubectl(
             *("apply", "--server-side", "--subresource=status", "--force-conflicts", "--validate=false", "-f", "-"),
@@ -117,6 +121,12 @@ class _Agent:
             check=False,
         )
         return done.returncode, done.stdout + done.stderr
+
+
+class _Controller(_Agent):
+    """Writes in the place of an agent, with its own credentials."""
+
+    account = "virtualserver-controller"
 
 
 def test_an_agent_speaks_only_for_its_own_node(installed: ApiServer, tmp_path: Path) -> None:
@@ -138,6 +148,28 @@ def test_an_agent_speaks_only_for_its_own_node(installed: ApiServer, tmp_path: P
     assert "may set status.activeDirector only" in second.write("node-1", "node-2")[1]
     status = json.loads(installed.kubectl("get", "vs", "web", "-o", "json").stdout)["status"]
     assert [entry["node"] for entry in status["directors"]] == ["node-1", "node-2"]
+    first.manager = second.manager
+    assert "may write only its own entry" in first.apply({})[1], "not even to remove what another said"
+    installed.kubectl("delete", "vs", "web")
+
+
+def test_the_controller_takes_back_what_a_director_said_and_says_nothing_in_its_place(
+    installed: ApiServer, tmp_path: Path
+) -> None:
+    installed.kubectl("apply", "-f", "-", input=json.dumps(WEB))
+    standby = {"node": "node-2", "role": "Standby"}
+    assert _Agent(installed, tmp_path, "node-1").write("node-1", "node-1")[0] == 0
+    assert _Agent(installed, tmp_path, "node-2").apply({"directors": [standby]})[0] == 0
+    for _ in wait_until(20):  # a new policy takes a moment
+        forged = _Controller(installed, tmp_path, "node-2").write("", "node-2", says="198.18.0.199")
+        if forged[0] != 0:
+            break
+    assert "may remove entries of status.directors, but neither add nor change one" in forged[1]
+    controller = _Controller(installed, tmp_path, "node-1")
+    assert "may clear status.activeDirector, but not set it" in controller.write("node-2", "node-1")[1]
+    assert controller.apply({})[0] == 0
+    status = json.loads(installed.kubectl("get", "vs", "web", "-o", "json").stdout)["status"]
+    assert status == {"directors": [standby]}
     installed.kubectl("delete", "vs", "web")
 
 

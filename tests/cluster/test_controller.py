@@ -15,9 +15,11 @@ from aiohttp import web
 
 from cluster.bench import CONTROLLER, Bench, conditions, until
 from virtualserver.cluster.errors import CredentialsError
+from virtualserver.cluster.managed import agent_manager
 from virtualserver.cluster.resources import DIRECTOR_GROUPS, NODES, SERVICES, VIRTUAL_SERVERS
 from virtualserver.controller.main import run
 from virtualserver.controller.settings import Settings
+from virtualserver.plan.world import ObjectKey
 
 VISIBLE = 1.0
 """Seconds within which a condition must show."""
@@ -168,46 +170,115 @@ async def test_an_agent_that_does_not_answer_makes_its_report_unknown(bench: Ben
     async with controller(bench, agent_port=port):
         took = await shows(bench, "web", "Available", "Unknown", "DirectorUnreachable", 10)
         assert took > 2, "not at the first answer missed"
-        app = web.Application()
-        app.router.add_get("/healthz", _fine)
-        runner = web.AppRunner(app)
-        await runner.setup()
+        async with answering(port):
+            await asyncio.sleep(4)
+            assert seen(bench, "web")["Available"] == ("Unknown", "DirectorUnreachable"), "until the agent speaks"
+            _agent_speaks(bench)
+            await asyncio.sleep(2)
+            assert seen(bench, "web")["Available"] == ("True", "RealServersUp")
+            managers = {one["manager"] for one in bench.get(VIRTUAL_SERVERS, "web")["metadata"]["managedFields"]}
+            assert "virtualserver-controller-fallback" not in managers
+
+
+@asynccontextmanager
+async def answering(port: int) -> AsyncIterator[None]:
+    """Answer the controller's question for the agents of all nodes, which have the same address here."""
+
+    async def fine(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    app = web.Application()
+    app.router.add_get("/healthz", fine)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        await asyncio.sleep(4)
-        assert seen(bench, "web")["Available"] == ("Unknown", "DirectorUnreachable"), "until the agent itself speaks"
-        _agent_speaks(bench)
-        await asyncio.sleep(2)
-        assert seen(bench, "web")["Available"] == ("True", "RealServersUp")
-        managers = {one["manager"] for one in bench.get(VIRTUAL_SERVERS, "web")["metadata"]["managedFields"]}
-        assert "virtualserver-controller-fallback" not in managers
+        yield
+    finally:
         await runner.cleanup()
 
 
-async def _fine(_: web.Request) -> web.Response:
-    return web.Response(text="ok")
+WORDS = [
+    {"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    for kind, reason in (("Programmed", "Programmed"), ("Available", "RealServersUp"))
+]
 
 
-def _agent_speaks(bench: Bench) -> None:
-    words = [
-        {"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-        for kind, reason in (("Programmed", "Programmed"), ("Available", "RealServersUp"))
-    ]
-    body = {
-        "apiVersion": VIRTUAL_SERVERS.api_version,
-        "kind": VIRTUAL_SERVERS.kind,
-        "metadata": {"name": "web", "namespace": "default"},
-        "status": {"conditions": words},
-    }
+def _agent_speaks(bench: Bench, node: str = "director-1", **more: object) -> None:
+    """Apply conditions and more, as the active director's agent does."""
+    body = VIRTUAL_SERVERS.identity(ObjectKey("default", "web")) | {"status": {"conditions": WORDS} | more}
     command = [
         "apply",
         "--server-side",
         "--subresource=status",
         "--force-conflicts",
-        "--field-manager=agent",
+        f"--field-manager={agent_manager(node)}",
         "-f",
         "-",
     ]
     bench.server.kubectl(*command, input=json.dumps(body))
+
+
+def _as_active(bench: Bench, node: str, *servers: str) -> None:
+    """Apply the whole part of the active director."""
+    _agent_speaks(
+        bench,
+        node,
+        activeDirector=node,
+        readyRealServers="1/1",
+        realServers=[
+            {"address": one, "port": 80, "state": "Up", "reason": "MonitorSucceeded", "weight": 1} for one in servers
+        ],
+        directors=[{"node": node, "role": "Active", "announced": ["198.18.0.100"]}],
+    )
+
+
+def _told_by(bench: Bench) -> tuple[list[str], list[str], object]:
+    """Nodes and real servers that the status lists, and its active director."""
+    status = bench.get(VIRTUAL_SERVERS, "web")["status"]
+    nodes = [one["node"] for one in status.get("directors", [])]
+    return nodes, [one["address"] for one in status.get("realServers", [])], status.get("activeDirector")
+
+
+@pytest.mark.parametrize("lost", ["node", "label"])
+async def test_what_a_former_director_said_goes_and_its_successors_words_stay(bench: Bench, lost: str) -> None:
+    bench.node("director-1")
+    bench.node("director-2")
+    bench.group()
+    bench.virtual_server("web")
+    port = free_port()
+    async with answering(port), controller(bench, agent_port=port):
+        await shows(bench, "web", "Accepted", "True", "Accepted")
+        await asyncio.to_thread(_as_active, bench, "director-1", "198.18.1.21", "198.18.1.29")
+        if lost == "node":
+            await asyncio.to_thread(bench.delete, NODES, "director-1")
+        else:
+            labels = {"metadata": {"labels": {"d": None}}}
+            await asyncio.to_thread(bench.server.request, "PATCH", "/api/v1/nodes/director-1", labels)
+        await asyncio.to_thread(_as_active, bench, "director-2", "198.18.1.21")
+        assert _told_by(bench) == (["director-1", "director-2"], ["198.18.1.21", "198.18.1.29"], "director-2")
+        ours = (["director-2"], ["198.18.1.21"], "director-2")
+        await until(lambda: _told_by(bench) == ours, 10, "only the living are left")
+        obj = bench.get(VIRTUAL_SERVERS, "web")
+        assert conditions(obj)["Available"] == ("True", "RealServersUp")
+        assert agent_manager("director-1") not in {one["manager"] for one in obj["metadata"]["managedFields"]}
+        assert await quiet(bench, 6) == []
+
+
+async def test_the_last_directors_words_go_once_the_controller_speaks_also_after_its_own_absence(bench: Bench) -> None:
+    bench.node("director-1")
+    bench.group()
+    bench.virtual_server("web")
+    async with controller(bench):
+        await shows(bench, "web", "Accepted", "True", "Accepted")
+        await asyncio.to_thread(_as_active, bench, "director-1", "198.18.1.21")
+        await asyncio.sleep(0.5)
+    await asyncio.to_thread(bench.delete, NODES, "director-1")
+    async with controller(bench):
+        await shows(bench, "web", "Programmed", "False", "NoDirector", VISIBLE + 1)
+        await until(lambda: _told_by(bench) == ([], [], None), 10, "nothing of it is left")
+        assert seen(bench, "web")["Programmed"] == ("False", "NoDirector")
+        assert await quiet(bench) == []
 
 
 async def test_what_vanished_during_an_outage_is_found(bench: Bench) -> None:

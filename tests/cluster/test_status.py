@@ -12,6 +12,7 @@ from typing import Any
 
 from cluster.bench import AGENT, CONTROLLER, Bench, Json, conditions, until
 from virtualserver.cluster.client import Api
+from virtualserver.cluster.managed import agent_manager
 from virtualserver.cluster.resources import VIRTUAL_SERVERS
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.cluster.watch import Fanout, Reflector
@@ -74,7 +75,7 @@ async def writing(api: Api, *sinks: Any) -> AsyncIterator[None]:
 
 
 def agent(api: Api) -> StatusWriter:
-    return StatusWriter(api, VIRTUAL_SERVERS, "virtualserver-agent-n1")
+    return StatusWriter(api, VIRTUAL_SERVERS, agent_manager("n1"))
 
 
 async def test_two_managers_share_an_object_without_fighting(bench: Bench) -> None:

@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 
 from unit.fakeapi import managed
-from virtualserver.cluster.managed import condition_path, owned, owners, pruned, same, stamped, version_of
+from virtualserver.cluster.managed import (
+    agent_manager,
+    agent_managers,
+    condition_path,
+    owned,
+    owners,
+    pruned,
+    same,
+    stamped,
+    version_of,
+)
 
 NOW, BEFORE = "2026-02-02T00:00:00Z", "2026-01-01T00:00:00Z"
 
@@ -69,6 +79,19 @@ def test_owners_of_a_condition() -> None:
     both = obj(managed("one", status()), managed("two", status()), status=status())
     assert owners(both, *condition_path("Programmed", "status")) == {"one", "two"}
     assert owners(both, *condition_path("Accepted", "status")) == frozenset()
+
+
+def test_agents_are_known_by_what_they_applied_to_the_status() -> None:
+    ours = [managed(agent_manager("n1"), status()), managed("virtualserver-controller", status())]
+    others = [managed(agent_manager("n2"), status()) | {"subresource": ""}]
+    assert agent_managers(obj(*ours, *others, status=status())) == {"virtualserver-agent-n1"}
+    assert agent_managers({"metadata": {"name": "a"}}) == frozenset()
+
+
+def test_a_node_with_a_long_name_has_a_manager_that_the_server_takes() -> None:
+    first, second = (agent_manager("n" * 252 + end) for end in "12")
+    assert first != second
+    assert max(len(first), len(second), len(agent_manager("n" * 108))) <= 128
 
 
 def test_the_order_of_keyed_lists_and_empty_members_mean_nothing() -> None:

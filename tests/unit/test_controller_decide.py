@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from unit import builders
-from virtualserver.controller.decide import fallback_status, group_status, virtual_server_status
+from virtualserver.controller.decide import fallback_status, group_status, reporting, virtual_server_status
 from virtualserver.plan.verdicts import judge
 from virtualserver.plan.world import ObjectKey, World
 
@@ -59,6 +59,20 @@ def test_the_report_of_a_silent_director_is_unknown() -> None:
     assert status["readyRealServers"] == "?/3"
     assert instead(world(), "director-1", ready="?/3") == status, "said again it is the same"
     assert "readyRealServers" not in instead(world(), "director-1")
+
+
+def test_the_directors_of_a_group_may_report_and_nobody_else() -> None:
+    other = builders.node("worker")
+    other["metadata"]["labels"] = {}
+    nodes = [builders.node("director-1"), builders.node("director-2"), other]
+    assert reporting(world(nodes=nodes)) == {KEY: {"director-1", "director-2"}}
+    assert reporting(world(nodes=nodes, groups=[])) == {KEY: frozenset()}
+
+
+def test_while_a_spec_cannot_be_read_everybody_may_report() -> None:
+    everybody = {KEY: {"director-1"}}
+    assert reporting(world(virtual_servers=[builders.virtual_server(scheduler={"name": "newest"})])) == everybody
+    assert reporting(world(groups=[builders.director_group(interface=7)])) == everybody
 
 
 def test_status_of_a_group() -> None:

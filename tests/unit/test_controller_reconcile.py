@@ -13,6 +13,7 @@ from virtualserver.cluster.events import EventWriter, Subject
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.agents import Agents
 from virtualserver.controller.fallback import Fallback
+from virtualserver.controller.leftovers import Leftovers
 from virtualserver.controller.reconcile import Reconciler
 from virtualserver.controller.settings import settings
 from virtualserver.plan.store import Store
@@ -50,6 +51,14 @@ class Told:
         return events
 
 
+class Reporting:
+    def __init__(self) -> None:
+        self.nodes: dict[ObjectKey, frozenset[str]] = {}
+
+    def set(self, key: ObjectKey, nodes: frozenset[str]) -> None:
+        self.nodes[key] = nodes
+
+
 class Silent:
     def __init__(self) -> None:
         self.unreachable: frozenset[str] = frozenset()
@@ -60,12 +69,13 @@ class Case:
         self.store = store or builders.store(virtual_servers=[builders.virtual_server()])
         self.own, self.fallback, self.groups = Statuses(), Statuses(), Statuses()
         self.own.standing = dict(standing or {})
-        self.told, self.agents = Told(), Silent()
+        self.told, self.agents, self.leftovers = Told(), Silent(), Reporting()
         self.reconciler = Reconciler(
             self.store,
             cast(Agents, self.agents),
             cast(StatusWriter, self.own),
             cast(Fallback, self.fallback),
+            cast(Leftovers, self.leftovers),
             cast(StatusWriter, self.groups),
             cast(EventWriter, self.told),
         )
@@ -83,6 +93,15 @@ def test_a_round_says_everything_and_the_next_one_the_same() -> None:
     assert (it.own.wishes, it.fallback.wishes, it.groups.wishes) == wishes
     assert it.fallback.wishes[WEB] is None
     assert it.groups.wishes[DEFAULT]["activeDirector"] == "director-1"
+
+
+def test_who_may_report_follows_the_group() -> None:
+    it = Case()
+    it.round()
+    assert it.leftovers.nodes == {WEB: {"director-1"}}
+    it.store.replace("Node", [builders.node("director-2")])
+    it.round()
+    assert it.leftovers.nodes == {WEB: {"director-2"}}
 
 
 def test_a_silent_director_is_named() -> None:

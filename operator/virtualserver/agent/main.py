@@ -20,6 +20,7 @@ from virtualserver.agent.settings import Settings, SettingsError, settings
 from virtualserver.agent.source import StoredSource
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.events import EventWriter
+from virtualserver.cluster.managed import agent_manager
 from virtualserver.cluster.resources import VIRTUAL_SERVERS, WATCHED
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.cluster.watch import Fanout, Reflector
@@ -51,7 +52,7 @@ async def _run(chosen: Settings) -> None:
     record = Record(chosen.state_dir / "record.json")
     kernel = Netlink(proc_sys=chosen.proc_sys)
     api = Api()
-    statuses = StatusWriter(api, VIRTUAL_SERVERS, f"virtualserver-agent-{chosen.node}")
+    statuses = StatusWriter(api, VIRTUAL_SERVERS, agent_manager(chosen.node))
     events = EventWriter(api, "agent", chosen.node)
     reflectors: list[Reflector] = []
     source = StoredSource(chosen.state_dir / "wanted.json", lambda: all(one.synced.is_set() for one in reflectors))

@@ -3,7 +3,8 @@
 controller: observedGeneration, conditions Accepted and ResolvedRefs;
 the active director's agent: conditions Programmed and Available, realServers, readyRealServers,
 activeDirector, and its own entry of directors.
-Where no director is active, or the active one does not answer, the controller says so in its place.
+Where no director is active, or the active one does not answer, the controller says so in its place; what the agent
+of a node said that is no director any more, the controller takes back.
 """
 
 from __future__ import annotations

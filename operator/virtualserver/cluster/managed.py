@@ -10,6 +10,7 @@ back what others overwrote, and removes what it no longer says.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,9 @@ _LISTS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "nodes": (("node",), "reported", ()),
 }
 """List -> (keys of an entry, its time, the fields whose change moves the time; none: any field)."""
+
+
+_AGENT = "virtualserver-agent-"
 
 
 def pruned(value: Any) -> Any:
@@ -54,6 +58,19 @@ def owners(obj: Json, *path: str) -> frozenset[str]:
         if fields is not None:
             found.add(entry.get("manager", ""))
     return frozenset(found)
+
+
+def agent_manager(node: str) -> str:
+    """Return the field manager of a node's agent; the API server takes names of at most 128 characters."""
+    name = f"{_AGENT}{node}"
+    return name if len(name) <= 128 else f"{_AGENT}{hashlib.sha256(node.encode()).hexdigest()[:32]}"
+
+
+def agent_managers(obj: Json) -> frozenset[str]:
+    """Return the field managers of agents that have applied a part of the status of ``obj``."""
+    entries = obj["metadata"].get("managedFields") or []
+    applied = (one for one in entries if (one.get("operation"), one.get("subresource")) == ("Apply", "status"))
+    return frozenset(name for one in applied if (name := one.get("manager", "")).startswith(_AGENT))
 
 
 def version_of(obj: Json) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from virtualserver.api.base import GROUP, VERSION
 from virtualserver.plan.world import ObjectKey
@@ -31,6 +32,11 @@ class Resource:
             return f"{base}/{self.plural}"
         path = f"{self.collection(key.namespace)}/{key.name}"
         return f"{path}/{subresource}" if subresource else path
+
+    def identity(self, key: ObjectKey) -> dict[str, Any]:
+        """Return the members that every object of this kind has, to be completed by what is said of it."""
+        metadata = {"name": key.name, **({"namespace": key.namespace} if key.namespace else {})}
+        return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata}
 
     def collection(self, namespace: str) -> str:
         """Return the URL path under which objects of a namespace are created."""

@@ -205,11 +205,7 @@ class StatusWriter:
 
     async def _write(self, key: ObjectKey, known: _Object) -> None:
         wanted = known.wanted or {}
-        body: dict[str, Any] = {
-            "apiVersion": self._resource.api_version,
-            "kind": self._resource.kind,
-            "metadata": {"name": key.name, **({"namespace": key.namespace} if key.namespace else {})},
-        }
+        body = self._resource.identity(key)
         if wanted:
             body["status"] = wanted
         self.writes += 1

@@ -9,7 +9,7 @@ from virtualserver.plan import directors
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.status import condition
 from virtualserver.plan.verdicts import Verdict
-from virtualserver.plan.world import DirectorGroup, VirtualServer, World
+from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, World
 
 Json = dict[str, Any]
 
@@ -49,6 +49,22 @@ def fallback_status(
         return {"conditions": conditions}
     status: Json = {"conditions": [one | {"status": "Unknown"} for one in conditions]}
     return status | ({"readyRealServers": f"?/{ready.rpartition('/')[2]}"} if ready else {})
+
+
+def reporting(world: World) -> dict[ObjectKey, frozenset[str]]:
+    """Return which nodes may report of each virtual server: the directors of its group.
+
+    All nodes where this version cannot read what decides it: what it does not understand it does not take back.
+    """
+    everyone = frozenset(world.nodes)
+    directed = {
+        name: everyone if group.spec is None else frozenset(directors.members(group, world.nodes))
+        for name, group in world.groups.items()
+    }
+    return {
+        key: everyone if server.spec is None else directed.get(server.spec.director_group, frozenset())
+        for key, server in world.virtual_servers.items()
+    }
 
 
 def group_status(group: DirectorGroup, world: World, active: str | None) -> Json:

@@ -19,6 +19,7 @@ from virtualserver.cluster.watch import Sink
 from virtualserver.controller.agents import Agents
 from virtualserver.controller.fallback import Fallback
 from virtualserver.controller.feed import Feed
+from virtualserver.controller.leftovers import Leftovers
 from virtualserver.controller.reconcile import Reconciler
 from virtualserver.controller.settings import Settings, settings
 from virtualserver.controller.watching import Watching
@@ -60,17 +61,18 @@ async def run(chosen: Settings, stop: asyncio.Event) -> None:
     groups = StatusWriter(api, DIRECTOR_GROUPS, MANAGER)
     events = EventWriter(api, "controller", os.uname().nodename)
     agents = Agents(chosen.agent_port, store.world, dirty.set)
-    fallback = Fallback(api, agents)
+    fallback, leftovers = Fallback(api, agents), Leftovers(api)
     sinks: dict[str, list[Sink]] = {resource.kind: [store] for resource in WATCHED}
-    sinks[VIRTUAL_SERVERS.kind] += [own, fallback]
+    sinks[VIRTUAL_SERVERS.kind] += [own, fallback, leftovers]
     sinks[DIRECTOR_GROUPS.kind] += [groups]
     feed = Feed(sinks, dirty.set)
-    reconciler = Reconciler(store, agents, own, fallback, groups, events)
+    reconciler = Reconciler(store, agents, own, fallback, leftovers, groups, events)
     watching = Watching(feed)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "events": events.run,
         "full list": lambda: feed.list_all(api),
         "agents": agents.run,
+        "leftovers": leftovers.run,
         "loop": lambda: reconciler.run(feed.complete, dirty),
     }
     tasks = [asyncio.create_task(_keep(name, part), name=name) for name, part in parts.items()]

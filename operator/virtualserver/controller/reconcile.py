@@ -11,8 +11,9 @@ from virtualserver.cluster.pacing import Backoff
 from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.agents import Agents
-from virtualserver.controller.decide import fallback_status, group_status, virtual_server_status
+from virtualserver.controller.decide import fallback_status, group_status, reporting, virtual_server_status
 from virtualserver.controller.fallback import Fallback
+from virtualserver.controller.leftovers import Leftovers
 from virtualserver.plan import directors
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.store import Store
@@ -40,11 +41,12 @@ class Reconciler:
         agents: Agents,
         own: StatusWriter,
         fallback: Fallback,
+        leftovers: Leftovers,
         groups: StatusWriter,
         events: EventWriter,
     ) -> None:
         self._store, self._agents, self._events = store, agents, events
-        self._own, self._fallback, self._groups = own, fallback, groups
+        self._own, self._fallback, self._leftovers, self._groups = own, fallback, leftovers, groups
         self._told: dict[tuple[str, ConditionType], Finding] = {}
         self._active: dict[str, str | None] = {}
         self.last_beat: float | None = None
@@ -79,6 +81,8 @@ class Reconciler:
         silent = self._agents.unreachable
         for key, verdict in judge(world).items():
             self._say(world.virtual_servers[key], verdict, silent)
+        for key, nodes in reporting(world).items():
+            self._leftovers.set(key, nodes)
         living = {server.uid for server in world.virtual_servers.values()}
         self._told = {told: finding for told, finding in self._told.items() if told[0] in living}
 
