@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from ipaddress import ip_address
 
 import pytest
 
@@ -20,6 +21,8 @@ from virtualserver.model.operations import (
     WriteSysctl,
 )
 from virtualserver.model.types import (
+    Admission,
+    Clamp,
     Protocol,
     Rules,
     Service,
@@ -136,6 +139,11 @@ class TestSysctls:
 
 _GUARDED = frozenset({service(), service(port=443), service(6), service(port=0)})
 _TRANSLATED = frozenset({service(), service(6, 443), service(port=53, protocol=Protocol.UDP), service(6, 0)})
+_TUNNELLED = frozenset(
+    Admission(port, ip_address(source))
+    for port, source in [(6080, "198.18.1.12"), (6080, "198.18.1.11"), (7080, "198.18.1.11"), (6080, "fd00:18:1::11")]
+)
+_CLAMPED = frozenset({Clamp(service().address, 1400), Clamp(service(6).address, 1)})
 
 
 class TestRules:
@@ -147,6 +155,9 @@ class TestRules:
             Rules(translated=_TRANSLATED),
             Rules(guarded=frozenset({service(6)})),
             Rules(translated=frozenset({service(port=9, protocol=Protocol.SCTP)})),
+            Rules(tunnelled=_TUNNELLED),
+            Rules(clamped=_CLAMPED),
+            Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED),
         ],
     )
     def test_read_back_change_and_remove(self, kernel: Kernel, rules: Rules) -> None:
@@ -161,14 +172,23 @@ class TestRules:
         assert kernel.read(rules=True).rules == Rules()
 
     def test_flush_is_seen_and_repaired(self, kernel: Kernel, world: World) -> None:
-        rules = Rules(_GUARDED, _TRANSLATED)
+        rules = Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED)
         do(kernel, ReplaceRules(rules))
         world.flush_rules()
         assert kernel.read(rules=True).rules == Rules()
         do(kernel, ReplaceRules(rules))
         assert kernel.read(rules=True).rules == rules
 
-    def test_only_tcp_is_guarded(self, kernel: Kernel) -> None:
-        guarded = Rules(guarded=frozenset({service(protocol=Protocol.UDP)}))
-        assert refused(kernel, ReplaceRules(guarded)).errno == errno.EINVAL
+    @pytest.mark.parametrize(
+        ("code", "rules"),
+        [
+            (errno.EINVAL, Rules(guarded=frozenset({service(protocol=Protocol.UDP)}))),
+            (errno.ERANGE, Rules(tunnelled=frozenset({Admission(0, service().address)}))),
+            (errno.ERANGE, Rules(clamped=frozenset({Clamp(service().address, 0)}))),
+            (errno.ERANGE, Rules(clamped=frozenset({Clamp(service().address, 65535)}))),
+            (errno.EINVAL, Rules(clamped=frozenset({Clamp(service().address, size) for size in (1400, 1401)}))),
+        ],
+    )
+    def test_refusals(self, kernel: Kernel, code: int, rules: Rules) -> None:
+        assert refused(kernel, ReplaceRules(rules)).errno == code
         assert kernel.read(rules=True).rules == Rules()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from ipaddress import ip_address
 
 import pytest
 
@@ -10,8 +11,8 @@ from contract.build import do, refused
 from contract.worlds import run
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import AddDecapsulation, AddLink, RaiseLink
-from virtualserver.model.types import Decapsulation, LinkKind, OwnLink
+from virtualserver.model.operations import AddDecapsulation, AddLink, RaiseLink, ReplaceRules
+from virtualserver.model.types import Admission, Clamp, Decapsulation, LinkKind, OwnLink, Rules
 
 
 def test_people_see_whose_they_are(kernel: Kernel) -> None:
@@ -37,3 +38,41 @@ def test_family_number_may_change(kernel: Netlink) -> None:
     assert kernel._fou._family
     kernel._fou._family += 50
     assert kernel.read().decapsulations == {one}
+
+
+_RULES = Rules(
+    tunnelled=frozenset(Admission(6080, ip_address(one)) for one in ("198.18.1.11", "198.18.1.12", "fd00:18:1::11")),
+    clamped=frozenset(Clamp(ip_address(one), 1400) for one in ("198.18.0.100", "fd00:18::100")),
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "iptables-legacy -t mangle -D INPUT -j VIRTUALSERVER-GUE",
+        "iptables-legacy -t mangle -F VIRTUALSERVER-GUE",
+        "iptables-legacy -t mangle -I VIRTUALSERVER-GUE -j ACCEPT",
+        "iptables-legacy -t mangle -D VIRTUALSERVER-GUE 3",
+        "ip6tables-legacy -t mangle -D VIRTUALSERVER-GUE 1",
+        "ip6tables-legacy -t mangle -F",
+        "iptables-legacy -t mangle -D POSTROUTING 1",
+        "ip6tables-legacy -t mangle -F VIRTUALSERVER-MSS",
+    ],
+)
+def test_another_hand_in_the_tables_is_seen_and_repaired(kernel: Kernel, command: str) -> None:
+    do(kernel, ReplaceRules(_RULES))
+    run(command)
+    assert kernel.read(rules=True).rules != _RULES
+    do(kernel, ReplaceRules(_RULES))
+    assert kernel.read(rules=True).rules == _RULES
+
+
+def test_rules_of_others_in_the_same_table_stay(kernel: Kernel) -> None:
+    run("iptables-legacy -t mangle -A INPUT -p icmp -j ACCEPT")
+    saved = "iptables-legacy-save -t mangle | grep '^-'"
+    before = run(saved)
+    do(kernel, ReplaceRules(_RULES))
+    assert before in run(saved)
+    do(kernel, ReplaceRules(Rules()))
+    assert run(saved) == before
+    run("iptables-legacy -t mangle -F")

@@ -220,7 +220,7 @@ class NetlinkWorld:
 
     def flush_rules(self) -> None:
         for program in ("iptables-legacy", "ip6tables-legacy"):
-            run(f"{program} -F; {program} -t nat -F")
+            run(f"for table in filter nat mangle; do {program} -t $table -F; done")
 
     def close(self) -> None:
         self._listener.close()

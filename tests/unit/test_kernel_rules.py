@@ -8,14 +8,17 @@ import pytest
 from virtualserver.kernel.iptables import Finished, Iptables
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import RefusedError
-from virtualserver.kernel.rules import CHAINS, GUARD, SNAT, Installed, parse_dump, read_rules, render
-from virtualserver.model.types import Protocol, Rules, ServiceKey
+from virtualserver.kernel.rules import CHAINS, GUARD, Installed, parse_dump, read_rules, render
+from virtualserver.model.types import Admission, Clamp, Protocol, Rules, ServiceKey
 
 WEB = ServiceKey(Protocol.TCP, ip_address("198.18.0.100"), 80)
 DNS = ServiceKey(Protocol.UDP, ip_address("198.18.0.9"), 53)
 SIX = ServiceKey(Protocol.TCP, ip_address("fd00::1"), 80)
 NOTHING = {chain: Installed() for chain in CHAINS}
-RULES = Rules(frozenset({WEB, SIX}), frozenset({WEB, DNS, SIX}))
+DIRECTORS = (ip_address("198.18.1.9"), ip_address("198.18.1.11"))
+ADMISSIONS = frozenset(Admission(6080, director) for director in DIRECTORS)
+CLAMP = Clamp(WEB.address, 1440)
+RULES = Rules(frozenset({WEB, SIX}), frozenset({WEB, DNS, SIX}), ADMISSIONS, frozenset({CLAMP}))
 
 WRITTEN = """\
 *filter
@@ -29,6 +32,18 @@ COMMIT
 -A VIRTUALSERVER-SNAT -m ipvs --vproto 6 --vaddr 198.18.0.100 --vport 80 -j MASQUERADE
 -I POSTROUTING 1 -j VIRTUALSERVER-SNAT
 COMMIT
+*mangle
+:VIRTUALSERVER-GUE - [0:0]
+-A VIRTUALSERVER-GUE -s 198.18.1.9/32 -p udp -m udp --dport 6080 -j RETURN
+-A VIRTUALSERVER-GUE -s 198.18.1.11/32 -p udp -m udp --dport 6080 -j RETURN
+-A VIRTUALSERVER-GUE -p udp -m udp --dport 6080 -j DROP
+-I INPUT 1 -j VIRTUALSERVER-GUE
+COMMIT
+*mangle
+:VIRTUALSERVER-MSS - [0:0]
+-A VIRTUALSERVER-MSS -s 198.18.0.100/32 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1440
+-I POSTROUTING 1 -j VIRTUALSERVER-MSS
+COMMIT
 """
 
 SAVED = """\
@@ -41,6 +56,18 @@ SAVED = """\
 -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
 -A VIRTUALSERVER-SNAT -m ipvs --vproto 17 --vaddr 198.18.0.9 --vport 53 -j MASQUERADE
 -A VIRTUALSERVER-SNAT -m ipvs --vproto 6 --vaddr 198.18.0.100 --vport 80 -j MASQUERADE
+COMMIT
+*mangle
+:INPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+:VIRTUALSERVER-GUE - [0:0]
+:VIRTUALSERVER-MSS - [0:0]
+-A INPUT -j VIRTUALSERVER-GUE
+-A POSTROUTING -j VIRTUALSERVER-MSS
+-A VIRTUALSERVER-GUE -s 198.18.1.9/32 -p udp -m udp --dport 6080 -j RETURN
+-A VIRTUALSERVER-GUE -s 198.18.1.11/32 -p udp -m udp --dport 6080 -j RETURN
+-A VIRTUALSERVER-GUE -p udp -m udp --dport 6080 -j DROP
+-A VIRTUALSERVER-MSS -s 198.18.0.100/32 -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1440
 COMMIT
 *filter
 :OUTPUT ACCEPT [12:345]
@@ -63,7 +90,7 @@ def test_families_are_rendered_apart() -> None:
 
 
 def test_render_over_what_is_there_leaves_one_jump() -> None:
-    installed = {GUARD: Installed(True, 2, ["-j ACCEPT"]), SNAT: Installed()}
+    installed = {**NOTHING, GUARD: Installed(True, 2, ["-j ACCEPT"])}
     assert render(Rules(frozenset({WEB})), 4, installed).splitlines()[1:6] == [
         ":VIRTUALSERVER-GUARD - [0:0]",
         "-D OUTPUT -j VIRTUALSERVER-GUARD",
@@ -74,15 +101,22 @@ def test_render_over_what_is_there_leaves_one_jump() -> None:
 
 
 def test_no_rules_leave_nothing() -> None:
-    assert render(Rules(), 4, parse_dump(SAVED)) == (
+    text = render(Rules(), 4, parse_dump(SAVED))
+    assert text.startswith(
         "*filter\n:VIRTUALSERVER-GUARD - [0:0]\n-D OUTPUT -j VIRTUALSERVER-GUARD\n-X VIRTUALSERVER-GUARD\nCOMMIT\n"
         "*nat\n:VIRTUALSERVER-SNAT - [0:0]\n-D POSTROUTING -j VIRTUALSERVER-SNAT\n-X VIRTUALSERVER-SNAT\nCOMMIT\n"
     )
+    assert [line for line in text.splitlines() if line.startswith("-X")][2:] == [
+        "-X VIRTUALSERVER-GUE",
+        "-X VIRTUALSERVER-MSS",
+    ]
+    assert "-A " not in text
     assert render(Rules(), 4, NOTHING) == ""
 
 
 def test_saved_reads_back() -> None:
-    assert read_rules([parse_dump(SAVED)]) == Rules(frozenset({WEB}), frozenset({WEB, DNS}))
+    wanted = Rules(frozenset({WEB}), frozenset({WEB, DNS}), ADMISSIONS, frozenset({CLAMP}))
+    assert read_rules({4: parse_dump(SAVED)}) == wanted
 
 
 @pytest.mark.parametrize(
@@ -94,14 +128,14 @@ def test_saved_reads_back() -> None:
         ("-s 198.18.0.100/32 -p", "-s 198.18.0.0/24 -p"),
         ("-s 198.18.0.100/32 -p", "! -s 198.18.0.100/32 -p"),
         ("-m tcp --sport 80", "-m tcp ! --sport 80"),
-        ("COMMIT\n*filter", "COMMIT\n*mangle"),
+        ("COMMIT\n*filter", "COMMIT\n*raw"),
         ("RST RST -j DROP\n", "RST RST -j DROP\n-A VIRTUALSERVER-GUARD -j ACCEPT\n"),
         ("RST RST -j DROP\n", "RST RST -j DROP\n-A VIRTUALSERVER-GUARD -s 1.2.3.4/32\n"),
     ],
 )
 def test_guard_that_is_not_ours_word_for_word_reads_as_none(old: str, new: str) -> None:
     assert old in SAVED
-    assert read_rules([parse_dump(SAVED.replace(old, new))]).guarded == frozenset()
+    assert read_rules({4: parse_dump(SAVED.replace(old, new))}).guarded == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +150,51 @@ def test_guard_that_is_not_ours_word_for_word_reads_as_none(old: str, new: str) 
 )
 def test_translation_likewise(old: str, new: str) -> None:
     assert old in SAVED
-    assert read_rules([parse_dump(SAVED.replace(old, new))]).translated == frozenset()
+    assert read_rules({4: parse_dump(SAVED.replace(old, new))}).translated == frozenset()
+
+
+_GUE = "-p udp -m udp --dport 6080"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("-A INPUT -j VIRTUALSERVER-GUE\n", ""),
+        (f"-A VIRTUALSERVER-GUE {_GUE} -j DROP\n", ""),
+        (f"-A VIRTUALSERVER-GUE {_GUE} -j DROP\n", f"-A VIRTUALSERVER-GUE {_GUE} -j ACCEPT\n"),
+        (f"-A VIRTUALSERVER-GUE -s 198.18.1.9/32 {_GUE}", f"-A VIRTUALSERVER-GUE -s 198.18.1.0/24 {_GUE}"),
+        (f"-A VIRTUALSERVER-GUE -s 198.18.1.9/32 {_GUE}", f"-A VIRTUALSERVER-GUE -s 198.18.1.9/32 ! {_GUE}"),
+        ("-A VIRTUALSERVER-GUE -s 198.18.1.9/32", "-A VIRTUALSERVER-GUE -j ACCEPT\n-A VIRTUALSERVER-GUE -s 198.18.1.9"),
+        ("-A VIRTUALSERVER-GUE -s 198.18.1.9/32", "-A VIRTUALSERVER-GUE -s 198.18.1.9/32 -i eth0"),
+        (
+            f"-A VIRTUALSERVER-GUE -s 198.18.1.11/32 {_GUE} -j RETURN\n-A VIRTUALSERVER-GUE {_GUE} -j DROP\n",
+            f"-A VIRTUALSERVER-GUE {_GUE} -j DROP\n-A VIRTUALSERVER-GUE -s 198.18.1.11/32 {_GUE} -j RETURN\n",
+        ),
+    ],
+)
+def test_a_guard_of_gue_that_lets_others_in_reads_as_none(old: str, new: str) -> None:
+    assert old in SAVED
+    assert read_rules({4: parse_dump(SAVED.replace(old, new))}).tunnelled == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("-A POSTROUTING -j VIRTUALSERVER-MSS\n", ""),
+        ("--set-mss 1440", "--clamp-mss-to-pmtu"),
+        ("SYN,RST SYN", "SYN SYN"),
+        ("-s 198.18.0.100/32 -p tcp -m tcp --tcp-flags SYN", "-s 198.18.0.0/24 -p tcp -m tcp --tcp-flags SYN"),
+    ],
+)
+def test_clamps_likewise(old: str, new: str) -> None:
+    assert old in SAVED
+    assert read_rules({4: parse_dump(SAVED.replace(old, new))}).clamped == frozenset()
+
+
+def test_addresses_of_ipv6_may_be_spelled_otherwise() -> None:
+    rules = Rules(clamped=frozenset({Clamp(ip_address("fd00::1"), 1400)}))
+    text = render(rules, 6, NOTHING).replace("-I POSTROUTING 1", "-A POSTROUTING").replace("fd00::1", "FD00:0::0:1")
+    assert read_rules({6: parse_dump(text)}) == rules
 
 
 class Programs:

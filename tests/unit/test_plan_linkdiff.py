@@ -19,6 +19,8 @@ from virtualserver.model.operations import (
     WriteSysctl,
 )
 from virtualserver.model.types import (
+    Admission,
+    Clamp,
     Decapsulation,
     LinkAddress,
     LinkKind,
@@ -120,6 +122,18 @@ def test_a_gue_port_is_opened_after_the_rules_that_guard_it_and_closed_before_th
     ours = Owned(rules=True, decapsulations=frozenset({GUE}))
     assert diff(State(), wanted, ours, complete=True) == (RemoveDecapsulation(GUE), ReplaceRules(Rules()))
     assert diff(State(), wanted, ours, complete=False) == ()
+
+
+def test_from_partial_knowledge_rules_are_only_added() -> None:
+    one, two = (Admission(6080, ip_address(f"198.18.1.{n}")) for n in (11, 12))
+    wide, narrow, other = Clamp(VIP.address, 1440), Clamp(VIP.address, 1400), Clamp(ip_address("198.18.0.101"), 1400)
+    held = State(rules=Rules(tunnelled=frozenset({one}), clamped=frozenset({wide, other})))
+    wanted = State(rules=Rules(tunnelled=frozenset({two}), clamped=frozenset({narrow})))
+    (operation,) = diff(wanted, held, Owned(rules=True), complete=False)
+    both = Rules(tunnelled=frozenset({one, two}), clamped=frozenset({narrow, other}))
+    assert operation == ReplaceRules(both)
+    assert diff(wanted, State(rules=both), Owned(rules=True), complete=False) == ()
+    assert diff(wanted, State(rules=both), Owned(rules=True), complete=True) == (ReplaceRules(wanted.rules),)
 
 
 def test_a_gue_port_of_others_is_a_conflict_and_stays_open() -> None:

@@ -58,7 +58,7 @@ class Iptables:
     def read(self) -> Rules:
         """Return our rules as installed. Raises KernelError when no iptables works."""
         tables = self._find()
-        return read_rules(tables.values())
+        return read_rules(tables)
 
     def replace(self, rules: Rules) -> None:
         """Make the installed rules these, chains and jumps included; nothing of ours stays for no rules.

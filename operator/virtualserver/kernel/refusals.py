@@ -50,6 +50,7 @@ MAXIMUM_TIMEOUT = 31 * 86400
 _MAXIMUM_PORT = 0xFFFF
 _MAXIMUM_THRESHOLD = 0xFFFFFFFF
 _MAXIMUM_WEIGHT = 0x7FFFFFFF
+_MAXIMUM_SEGMENT = 0xFFFE  # 0xFFFF means "as the path allows" to xt_TCPMSS
 _LINK_NAME = re.compile(r"vs-[a-z0-9-]{1,12}")
 _OUTER_VERSION = {LinkKind.IPIP: 4, LinkKind.SIT: 4, LinkKind.GRE: 4, LinkKind.IP6TNL: 6, LinkKind.IP6GRE: 6}
 
@@ -131,10 +132,17 @@ def check_decapsulation(one: Decapsulation) -> None:
 
 
 def check_rules(rules: Rules) -> None:
-    """The guard drops TCP resets: another protocol has none; raises RefusedError."""
+    """Refuse rules that say nothing, or two things at once; raises RefusedError."""
     for key in rules.guarded:
         if key.protocol is not Protocol.TCP:
             raise RefusedError(errno.EINVAL, f"{key} cannot be guarded: only TCP has resets")
+    for one in rules.tunnelled:
+        check_decapsulation(Decapsulation(one.port, one.source.version))
+    for clamp in rules.clamped:
+        if not 1 <= clamp.segment <= _MAXIMUM_SEGMENT:
+            raise RefusedError(errno.ERANGE, f"a segment of {clamp.segment} bytes is not within 1 to 65534")
+    if len({clamp.address for clamp in rules.clamped}) < len(rules.clamped):
+        raise RefusedError(errno.EINVAL, "an address cannot have two lengths of segments")
 
 
 def _check_port(port: int) -> None:

@@ -1,24 +1,27 @@
 """Our packet-filter rules as text of iptables-restore and back; pure.
 
-Two chains of our own, one jump to each. Nothing else is ever written, whatever else stands in the tables::
+Chains of our own, one jump to each. Nothing else is ever written, whatever else stands in the tables::
 
     filter  OUTPUT      -> VIRTUALSERVER-GUARD   drops TCP resets that this node itself would send from a service
     nat     POSTROUTING -> VIRTUALSERVER-SNAT    gives balanced connections the director's own source address
+    mangle  INPUT       -> VIRTUALSERVER-GUE     drops packets to a GUE port that do not come from a director
+    mangle  POSTROUTING -> VIRTUALSERVER-MSS     makes clients of a tunnelled service send smaller segments
 
 The guard hangs on OUTPUT only: a real server's own resets are forwarded, and pass. ICMP passes, so that a service
-without real servers refuses clearly. Translation needs ``net.ipv4.vs.conntrack=1``.
+without real servers refuses clearly. Translation needs ``net.ipv4.vs.conntrack=1``. GUE is looked at in mangle,
+where nothing that other programs accept in filter can overtake it, and on INPUT, for ports of forwarded packets are
+none of ours.
 A chain that is not word for word what we would write, or that nothing jumps to, reads as empty: a diff sees it.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface
+from typing import Any
 
-from virtualserver.kernel.wire import PROTOCOL_NUMBERS, PROTOCOLS
-from virtualserver.model.types import Protocol, Rules, ServiceKey, address_order
+from virtualserver.kernel.rulelines import CLAMPED, GUARDED, TRANSLATED, TUNNELLED, Lines, options
+from virtualserver.model.types import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +35,11 @@ class Chain:
 
 GUARD = Chain("filter", "OUTPUT", "VIRTUALSERVER-GUARD")
 SNAT = Chain("nat", "POSTROUTING", "VIRTUALSERVER-SNAT")
-CHAINS = (GUARD, SNAT)
+GUE = Chain("mangle", "INPUT", "VIRTUALSERVER-GUE")
+MSS = Chain("mangle", "POSTROUTING", "VIRTUALSERVER-MSS")
 
-Options = Mapping[str, tuple[str, ...]]
+_CONTENTS: dict[Chain, Lines[Any]] = {GUARD: GUARDED, SNAT: TRANSLATED, GUE: TUNNELLED, MSS: CLAMPED}
+CHAINS = tuple(_CONTENTS)
 
 
 @dataclass(slots=True)
@@ -65,14 +70,13 @@ def parse_dump(text: str) -> dict[Chain, Installed]:
     return found
 
 
-def read_rules(families: Iterable[Mapping[Chain, Installed]]) -> Rules:
-    """Return the services that are guarded and translated, over both families' dumps."""
-    guarded: set[ServiceKey] = set()
-    translated: set[ServiceKey] = set()
-    for installed in families:
-        guarded |= _services(installed[GUARD], _guarded)
-        translated |= _services(installed[SNAT], _translated)
-    return Rules(frozenset(guarded), frozenset(translated))
+def read_rules(tables: Mapping[int, Mapping[Chain, Installed]]) -> Rules:
+    """Return our rules from what is installed for each IP version."""
+    found: dict[str, frozenset[Any]] = {}
+    for chain, lines in _CONTENTS.items():
+        values = (_read_chain(lines, version, installed[chain]) for version, installed in tables.items())
+        found[lines.name] = frozenset().union(*values)
+    return Rules(**found)
 
 
 def render(rules: Rules, version: int, installed: Mapping[Chain, Installed]) -> str:
@@ -80,10 +84,7 @@ def render(rules: Rules, version: int, installed: Mapping[Chain, Installed]) -> 
 
     For ``iptables-restore --noflush``, which replaces each table at once: there is no moment without the rules.
     """
-    wanted = {
-        GUARD: [_guard_line(key) for key in _ordered(rules.guarded, version)],
-        SNAT: [_translation_line(key) for key in _ordered(rules.translated, version)],
-    }
+    wanted = {chain: lines.write(getattr(rules, lines.name), version) for chain, lines in _CONTENTS.items()}
     return "".join(_render_chain(chain, wanted[chain], installed[chain]) for chain in CHAINS)
 
 
@@ -100,78 +101,13 @@ def _render_chain(chain: Chain, lines: list[str], installed: Installed) -> str:
     return "\n".join([*text, "COMMIT", ""])
 
 
-def _ordered(keys: Iterable[ServiceKey], version: int) -> list[ServiceKey]:
-    mine = (key for key in keys if key.address.version == version)
-    return sorted(mine, key=lambda key: (address_order(key.address), key.protocol, key.port))
-
-
-def _guard_line(key: ServiceKey) -> str:
-    port = f" --sport {key.port}" if key.port else ""
-    return f"-s {key.address}/{key.address.max_prefixlen} -p tcp -m tcp{port} --tcp-flags RST RST -j DROP"
-
-
-def _translation_line(key: ServiceKey) -> str:
-    port = f" --vport {key.port}" if key.port else ""
-    return f"-m ipvs --vproto {PROTOCOL_NUMBERS[key.protocol]} --vaddr {key.address}{port} -j MASQUERADE"
-
-
-class _ForeignRuleError(ValueError):
-    """A rule in our chain that we did not write."""
-
-
-def _services(installed: Installed, parse_rule: Callable[[Options], ServiceKey]) -> set[ServiceKey]:
-    """Return the services of one chain; none when the chain is not what we would have written."""
+def _read_chain(lines: Lines[Any], version: int, installed: Installed) -> frozenset[Any]:
+    """Return the values of one chain; none when the chain is not what we would have written for them."""
     if not installed.jumps:
-        return set()
+        return frozenset()
     try:
-        found = [parse_rule(_options(rule)) for rule in installed.rules]
-    except ValueError:
-        return set()
-    return set(found)
-
-
-def _options(rule: str) -> Options:
-    """Return a rule's options with their values; they may stand in any order, each once."""
-    options: dict[str, tuple[str, ...]] = {}
-    name = ""
-    for word in shlex.split(rule):
-        if word.startswith("-") or word == "!":
-            if word in options:
-                raise _ForeignRuleError(rule)
-            name = word
-            options[name] = ()
-        else:
-            options[name] = (*options.get(name, ()), word)
-    return options
-
-
-def _guarded(options: Options) -> ServiceKey:
-    port = _optional_port(options, "--sport")
-    fixed = {"-p": ("tcp",), "-m": ("tcp",), "--tcp-flags": ("RST", "RST"), "-j": ("DROP",)}
-    source = options.get("-s", ("",))[0]
-    _expect(options, {**fixed, "-s": (source,)}, "--sport")
-    interface = ip_interface(source)
-    if interface.network.prefixlen != interface.max_prefixlen:
-        raise _ForeignRuleError(source)
-    return ServiceKey(Protocol.TCP, interface.ip, port)
-
-
-def _translated(options: Options) -> ServiceKey:
-    port = _optional_port(options, "--vport")
-    protocol = options.get("--vproto", ("",))[0]
-    address = options.get("--vaddr", ("",))[0]
-    fixed = {"-m": ("ipvs",), "--vproto": (protocol,), "--vaddr": (address,), "-j": ("MASQUERADE",)}
-    _expect(options, fixed, "--vport")
-    if int(protocol) not in PROTOCOLS:
-        raise _ForeignRuleError(protocol)
-    return ServiceKey(PROTOCOLS[int(protocol)], ip_address(address), port)
-
-
-def _optional_port(options: Options, name: str) -> int:
-    return int(options[name][0]) if options.get(name) else 0
-
-
-def _expect(options: Options, fixed: Options, optional: str) -> None:
-    given = {name: values for name, values in options.items() if name != optional}
-    if given != fixed:
-        raise _ForeignRuleError(str(options))
+        found = [options(rule) for rule in installed.rules]
+        values = frozenset(value for one in found if (value := lines.read(one)) is not None)
+    except (ValueError, LookupError):
+        return frozenset()
+    return values if found == [options(line) for line in lines.write(values, version)] else frozenset()

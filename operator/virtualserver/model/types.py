@@ -171,16 +171,37 @@ class Decapsulation:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may send GUE packets to a UDP port of this node; all others may not as soon as one may."""
+
+    port: int
+    source: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Clamp:
+    """The longest TCP segment, in bytes, that the peers of an address are told to send (the MSS option)."""
+
+    address: IPAddress
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """Packet-filter rules of ours.
 
     ``guarded``: no TCP reset leaves the node from these services, so that connections survive a moment
     without the service (``research``: a flush of the table by another program).
     ``translated``: connections through these services get the director's own source address.
+    ``tunnelled``: GUE packets are taken only from these. (Tunnels without UDP need no rule: see ``OwnLink``.)
+    ``clamped``: handshakes from these addresses announce no longer segment, so that what clients send still fits
+    when a director has wrapped it.
     """
 
     guarded: frozenset[ServiceKey] = frozenset()
     translated: frozenset[ServiceKey] = frozenset()
+    tunnelled: frozenset[Admission] = frozenset()
+    clamped: frozenset[Clamp] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

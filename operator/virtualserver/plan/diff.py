@@ -148,11 +148,21 @@ def _settings_put_back(desired: State, actual: State, owned: Owned, complete: bo
 
 def _rules(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
     if not complete:
-        kept = Rules(desired.rules.guarded | actual.rules.guarded, desired.rules.translated | actual.rules.translated)
+        kept = _both(desired.rules, actual.rules)
         if kept != actual.rules:
             yield ReplaceRules(kept)
     elif desired.rules != actual.rules and (owned.rules or desired.rules != Rules()):
         yield ReplaceRules(desired.rules)
+
+
+def _both(desired: Rules, actual: Rules) -> Rules:
+    clamped = {one.address for one in desired.clamped}
+    return Rules(
+        desired.guarded | actual.guarded,
+        desired.translated | actual.translated,
+        desired.tunnelled | actual.tunnelled,
+        desired.clamped | {one for one in actual.clamped if one.address not in clamped},
+    )
 
 
 def _services(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
