@@ -18,7 +18,7 @@ from virtualserver.model.types import (
 from virtualserver.plan import desired
 from virtualserver.plan.desired import Plan
 from virtualserver.plan.health import Health
-from virtualserver.plan.receiving import VIRTUAL_LINK
+from virtualserver.plan.tunnels import HOLDER
 from virtualserver.plan.verdicts import judge
 
 UP = Health(RealServerState.UP, Reason.MONITOR_SUCCEEDED)
@@ -83,7 +83,7 @@ def test_a_node_hands_packets_on_to_its_own_pods_only() -> None:
     spec = {"forwarding": {"mode": "Tunnel"}, "realServers": OVER_PODS}
     plan = planned("node-1", spec, down="10.244.31.12")
     assert table(plan) == {"TCP 198.18.0.100:80": {"10.244.31.11:8080": DestinationContent(1)}}
-    assert f"198.18.0.100/32 on {VIRTUAL_LINK}" in {str(one) for one in plan.state.addresses}
+    assert f"198.18.0.100/32 on {HOLDER}" in {str(one) for one in plan.state.addresses}
     assert not plan.active
     assert not plan.real_servers
 
@@ -91,7 +91,7 @@ def test_a_node_hands_packets_on_to_its_own_pods_only() -> None:
 def test_a_node_takes_tunnelled_packets_from_the_directors_only() -> None:
     spec = {"forwarding": {"mode": "Tunnel"}, "realServers": OVER_PODS}
     links = planned("node-1", spec).state.own_links
-    assert links.pop(VIRTUAL_LINK).kind is LinkKind.DUMMY  # type: ignore[attr-defined]
+    assert links.pop(HOLDER).kind is LinkKind.DUMMY  # type: ignore[attr-defined]
     assert {(one.kind, str(one.local), str(one.remote)) for one in links.values()} == {
         (LinkKind.IPIP, "198.18.0.31", "198.18.0.11"),
         (LinkKind.IP6TNL, "fd00:18::31", "fd00:18::11"),
@@ -116,8 +116,8 @@ def test_a_node_that_is_a_real_server_itself_holds_the_address_and_has_no_servic
     spec = {"forwarding": {"mode": "DirectRouting"}, "realServers": [{"address": "198.18.0.32"}]}
     plan = planned("node-2", spec)
     assert table(plan) == {}
-    assert [one.link for one in plan.state.addresses] == [VIRTUAL_LINK]
-    assert list(plan.state.own_links) == [VIRTUAL_LINK]
+    assert [one.link for one in plan.state.addresses] == [HOLDER]
+    assert list(plan.state.own_links) == [HOLDER]
 
 
 def test_nat_concerns_the_director_alone() -> None:

@@ -11,8 +11,8 @@ from virtualserver.api.reasons import Reason
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import desired
 from virtualserver.plan.health import Health
-from virtualserver.plan.receiving import VIRTUAL_LINK
 from virtualserver.plan.status import Seen, active_status, node_status
+from virtualserver.plan.tunnels import HOLDER
 from virtualserver.plan.verdicts import judge
 from virtualserver.plan.world import World
 
@@ -54,9 +54,7 @@ def test_a_node_says_what_it_holds_for_its_pods() -> None:
 def test_a_node_that_lacks_something_says_that_it_is_not_ready() -> None:
     known = world(forwarding={"mode": "Tunnel"}, realServers=[{"service": {"name": "web"}}])
     held = seen(known, "node-1").plan.state
-    without = State(
-        services=held.services, addresses=frozenset({LinkAddress(VIRTUAL_LINK, IPv4Address("198.18.0.199"), 32)})
-    )
+    without = State(services=held.services, addresses=frozenset({LinkAddress(HOLDER, IPv4Address("198.18.0.199"), 32)}))
     (entry,) = node_status(known.virtual_servers[WEB], seen(known, "node-1", without))["nodes"]
     assert entry["reason"] == "Pending"
     assert "programmedGeneration" not in entry

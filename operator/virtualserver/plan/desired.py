@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from virtualserver.model.operations import Operation
-from virtualserver.model.types import Protocol, Rules, State
+from virtualserver.model.types import Clamp, IPAddress, Protocol, Rules, State
 from virtualserver.plan import receiving, settings
 from virtualserver.plan.diff import Subject, subject
 from virtualserver.plan.parts import Part, director
 from virtualserver.plan.realservers import Candidate
 from virtualserver.plan.shares import HealthOf, RealServerPlan, share
+from virtualserver.plan.tunnels import HOLDER
 from virtualserver.plan.verdicts import Verdict
 from virtualserver.plan.world import Node, ObjectKey, VirtualServer, World
 
@@ -125,21 +126,35 @@ def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
     addresses = frozenset(address for part in listed for address in part.addresses)
     translated = frozenset(key for part in listed for key in part.translated)
     own_links = {name: link for part in listed for name, link in part.own_links.items()}
-    links = frozenset(address.link for address in addresses)
+    links = frozenset(address.link for address in addresses) - own_links.keys()
     expire = circumstances.leaving and not circumstances.repairing
     sysctls: dict[str, str] = {}
     if services:
-        sysctls |= settings.director(links - own_links.keys(), services, translate=bool(translated), expire=expire)
+        sysctls |= settings.director(links, services, translate=bool(translated), expire=expire)
     if own_links:
-        sysctls |= settings.real_server(circumstances.uplinks, own_links)
+        sysctls |= settings.real_server(sorted(circumstances.uplinks), sorted(own_links), services)
     return State(
         services=services,
         addresses=addresses,
         sysctls=sysctls,
-        rules=Rules(frozenset(key for key in services if key.protocol is Protocol.TCP), translated),
+        rules=Rules(
+            frozenset(key for key in services if key.protocol is Protocol.TCP),
+            translated,
+            frozenset(one for part in listed for one in part.admissions),
+            _tightest(one for part in listed for one in part.clamps),
+        ),
         own_links=own_links,
         decapsulations=frozenset(one for part in listed for one in part.decapsulations),
     )
+
+
+def _tightest(clamps: Iterable[Clamp]) -> frozenset[Clamp]:
+    """Return one clamp for each address: two virtual servers may share it and reach this node in different ways."""
+    shortest: dict[IPAddress, Clamp] = {}
+    for one in clamps:
+        if one.address not in shortest or one.segment < shortest[one.address].segment:
+            shortest[one.address] = one
+    return frozenset(shortest.values())
 
 
 def links(world: World, verdicts: Mapping[ObjectKey, Verdict], node: str) -> frozenset[str]:
@@ -149,5 +164,5 @@ def links(world: World, verdicts: Mapping[ObjectKey, Verdict], node: str) -> fro
     found = {spec.interface for spec in specs} | {spec.gateway.interface for spec in specs if spec.gateway}
     here = world.nodes.get(node)
     if any(concerns(world.virtual_servers[key], verdict, here, node) for key, verdict in verdicts.items()):
-        found.add(receiving.VIRTUAL_LINK)
+        found.add(HOLDER)
     return frozenset(found)

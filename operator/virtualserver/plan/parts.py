@@ -11,8 +11,9 @@ from virtualserver.api.base import seconds
 from virtualserver.api.enums import PersistenceType
 from virtualserver.api.virtualserver import Port, VirtualServerSpec
 from virtualserver.model.types import (
+    Admission,
+    Clamp,
     Decapsulation,
-    IPAddress,
     LinkAddress,
     OwnLink,
     Protocol,
@@ -35,8 +36,7 @@ ByPort = Mapping[Port, list[RealServerPlan]]
 class Part:
     """What one virtual server needs here.
 
-    ``translated``: services whose connections get the director's own source address. ``clamped``: the largest TCP
-    segment, in bytes, that fits through the tunnel to here, by virtual address.
+    ``translated``: services whose connections get the director's own source address.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -44,7 +44,8 @@ class Part:
     translated: frozenset[ServiceKey] = frozenset()
     own_links: Mapping[str, OwnLink] = field(default_factory=dict)
     decapsulations: frozenset[Decapsulation] = frozenset()
-    clamped: Mapping[IPAddress, int] = field(default_factory=dict)
+    admissions: frozenset[Admission] = frozenset()
+    clamps: frozenset[Clamp] = frozenset()
 
     @property
     def subjects(self) -> Iterable[Subject]:

@@ -1,13 +1,14 @@
-"""The kernel settings that a director owns, and why each has its value (``ipvs-sysctl.rst``, ``ip-sysctl.rst``).
+"""The kernel settings that a director or a node of real servers owns, and why each has its value.
 
+Sources: ``ipvs-sysctl.rst``, ``ip-sysctl.rst``.
 Names are dotted as ``sysctl(8)`` writes them: a dot in the name of a link becomes a slash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from virtualserver.model.types import LinkKind, OwnLink, ServiceKey, State
+from virtualserver.model.types import ServiceKey, State
 
 EXPIRE = "net.ipv4.vs.expire_nodest_conn"
 
@@ -27,30 +28,29 @@ def director(links: Iterable[str], services: Iterable[ServiceKey], *, translate:
     }
     versions = {key.address.version for key in services}
     if 4 in versions:
-        wanted["net.ipv4.ip_forward"] = "1"
         # Redirects would teach clients and real servers the way past the director.
         wanted.update(dict.fromkeys(_send_redirects(links), "0"))
-    if 6 in versions:
-        wanted["net.ipv6.conf.all.forwarding"] = "1"
-    return wanted
+    return wanted | _forwarding(versions)
 
 
-def real_server(uplinks: Iterable[str], own_links: Mapping[str, OwnLink]) -> dict[str, str]:
-    """Return the settings of a node that takes packets for virtual addresses on ``own_links``.
+def real_server(links: Iterable[str], own_links: Iterable[str], services: Iterable[ServiceKey] = ()) -> dict[str, str]:
+    """Return the settings of a node that holds virtual addresses and answers clients itself.
 
-    All are of single links. IPv6 needs none: a link answers solicitations for its own addresses only, and knows no
-    reverse-path filter.
+    ``links`` are those that reach clients or directors, ``own_links`` those that we make. ``services`` are virtual
+    services in this node's own table, which hand what arrives to its pods.
     """
     wanted: dict[str, str] = {}
-    for uplink in sorted(uplinks):
-        # Answer for, and ask with, addresses of the link that is asked only: the virtual address is on another.
-        wanted[f"net.ipv4.conf.{_part(uplink)}.arp_ignore"] = "1"
-        wanted[f"net.ipv4.conf.{_part(uplink)}.arp_announce"] = "2"
-    for name, link in sorted(own_links.items()):
-        if link.kind is not LinkKind.DUMMY:
-            # The client's packet comes out of the tunnel, the way back to the client does not go into it.
-            wanted[f"net.ipv4.conf.{_part(name)}.rp_filter"] = "2"
-    return wanted
+    for name in links:
+        # Only the director may answer for the virtual address, and no request may carry it as its sender.
+        wanted[f"net.ipv4.conf.{_part(name)}.arp_ignore"] = "1"
+        wanted[f"net.ipv4.conf.{_part(name)}.arp_announce"] = "2"
+    for name in own_links:
+        # A client's packet arrives from the tunnel and is answered over another link. (The kernel takes the larger of
+        # this and the value for "all", which may be strict.)
+        wanted[f"net.ipv4.conf.{_part(name)}.rp_filter"] = "2"
+        # No link-local address: with one, routers would be looked for through the tunnel.
+        wanted[f"net.ipv6.conf.{_part(name)}.addr_gen_mode"] = "1"
+    return wanted | _forwarding({key.address.version for key in services})
 
 
 def uplinks(actual: State) -> frozenset[str]:
@@ -58,17 +58,10 @@ def uplinks(actual: State) -> frozenset[str]:
     return frozenset(address.link for address in actual.addresses) - actual.own_links.keys() - {"lo"}
 
 
-def names(
-    links: Iterable[str], uplinks: Iterable[str] = (), own_links: Mapping[str, OwnLink] | None = None
-) -> tuple[str, ...]:
+def names(links: Iterable[str], uplinks: Iterable[str] = (), own_links: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of every setting that may be ours on a node that holds addresses on ``links``."""
-    fixed = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-    return (
-        *director((), (), translate=False, expire=False),
-        *fixed,
-        *_send_redirects(links),
-        *real_server(uplinks, own_links or {}),
-    )
+    fixed = (*director((), (), translate=False, expire=False), *_forwarding({4, 6}), *_send_redirects(links))
+    return (*fixed, *real_server(sorted(uplinks), sorted(own_links)))
 
 
 def link_of(name: str) -> str | None:
@@ -79,10 +72,16 @@ def link_of(name: str) -> str | None:
     return parts[3].replace("/", ".")
 
 
+def _send_redirects(links: Iterable[str]) -> list[str]:
+    parts = ("all", *map(_part, sorted(links)))
+    return [f"net.ipv4.conf.{part}.send_redirects" for part in parts]
+
+
+def _forwarding(versions: Iterable[int]) -> dict[str, str]:
+    """Return what lets answers of real servers behind this node pass; IPv6 knows no such setting of one link."""
+    names = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+    return {names[version]: "1" for version in sorted(versions)}
+
+
 def _part(link: str) -> str:
     return link.replace(".", "/")
-
-
-def _send_redirects(links: Iterable[str]) -> list[str]:
-    parts = ("all", *(_part(name) for name in sorted(links)))
-    return [f"net.ipv4.conf.{part}.send_redirects" for part in parts]
