@@ -12,6 +12,7 @@ Runs inside a guest as a plain script; asyncio protocols instead of streams, bec
 import asyncio
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -128,6 +129,19 @@ def sctp(address: str, port: int) -> socket.socket:
     return made
 
 
+def sctp_addresses(host: str) -> tuple[str, ...]:
+    """Where SCTP listens: anywhere, but a real server behind a NAT at each of its addresses by itself.
+
+    A socket that is bound to all of them answers from the one that is nearest to the client, past the director.
+    """
+    if not host.startswith("rs-"):
+        return ANY
+    shown = subprocess.run(
+        ["ip", "-o", "address", "show", "scope", "global"], capture_output=True, text=True, check=True
+    )
+    return tuple(line.split()[3].partition("/")[0] for line in shown.stdout.splitlines())
+
+
 class Service:
     """One service that can be up or down; down means that its port refuses connections."""
 
@@ -154,9 +168,8 @@ class Service:
             self.listeners.append(server)
             if self.every:
                 self.listeners.append(EchoDatagram(self, address))
-                self.listeners.append(
-                    await loop.create_server(lambda: self.protocol(self), sock=sctp(address, self.port))
-                )
+        for address in sctp_addresses(self.host) if self.every else ():
+            self.listeners.append(await loop.create_server(lambda: self.protocol(self), sock=sctp(address, self.port)))
 
     async def stop(self) -> None:
         """As if the program had been killed: nobody listens, established connections end."""
