@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from contract.build import address, content, do, refused, server, service, settings, with_service
-from contract.worlds import LINK, World
+from contract.worlds import LINK, ROUTED, World
 from virtualserver.kernel.port import Kernel
 from virtualserver.model.operations import (
     AddAddress,
@@ -27,6 +27,7 @@ from virtualserver.model.types import (
     Rules,
     Service,
 )
+from virtualserver.plan.settings import ADVERTISEMENTS, FORWARD_IPV6
 
 
 class TestOthers:
@@ -117,6 +118,30 @@ class TestSysctls:
         do(kernel, WriteSysctl(self.NAME, "1"))
         assert kernel.read([self.NAME]).sysctls == {self.NAME: "1"}
         do(kernel, WriteSysctl(self.NAME, "0"))
+
+    def test_a_star_stands_for_all_links(self, kernel: Kernel) -> None:
+        found = kernel.read([ADVERTISEMENTS])
+        names = {f"net.ipv6.conf.{link}.accept_ra" for link in (*found.links, "all", "default")}
+        assert found.sysctls.keys() == names
+        assert found.sysctls[f"net.ipv6.conf.{LINK}.accept_ra"] == "1"
+        assert kernel.read(["net.ipv6.nonsense.*.accept_ra"]).sysctls == {}
+
+    @pytest.mark.parametrize(("accepts", "kept"), [("1", False), ("2", True)])
+    def test_forwarding_forgets_routers_unless_their_link_takes_advertisements_always(
+        self, kernel: Kernel, world: World, accepts: str, kept: bool
+    ) -> None:
+        world.hear_router()
+        assert world.has_default_route()
+        do(kernel, WriteSysctl(f"net.ipv6.conf.{ROUTED}.accept_ra", accepts))
+        assert world.has_default_route()
+        do(kernel, WriteSysctl(FORWARD_IPV6, "1"))
+        assert world.has_default_route() is kept
+        world.hear_router()
+        assert world.has_default_route() is kept
+        do(kernel, WriteSysctl(FORWARD_IPV6, "0"), WriteSysctl(f"net.ipv6.conf.{ROUTED}.accept_ra", "1"))
+        assert world.has_default_route() is kept
+        world.hear_router()
+        assert world.has_default_route()
 
     def test_two_words_are_parted_by_one_space(self, kernel: Kernel) -> None:
         name = "net.ipv4.vs.sync_threshold"

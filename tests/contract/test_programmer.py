@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.worlds import LINK, World
+from contract.worlds import LINK, ROUTED, World
 from unit.builders import director_group, store, virtual_server
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import Record
@@ -89,6 +89,22 @@ def test_whichever_write_fails_no_address_stands_over_a_wrong_table(
         node.clean()
         left = world.kernel.read()
         assert (node.announced(), dict(left.services)) == (set(), {}), f"not clean after write {nth} of {total}"
+
+
+def test_a_node_that_has_its_default_route_from_a_router_keeps_it(world: World, tmp_path: Path) -> None:
+    accepts = f"net.ipv6.conf.{ROUTED}.accept_ra"
+    world.hear_router()
+    before = world.kernel.read([settings.ADVERTISEMENTS, settings.FORWARD_IPV6]).sysctls
+    node = Node(world, tmp_path / "record.json")
+    node.round()
+    assert node.announced() == set(VIPS)
+    assert world.kernel.read([accepts, settings.FORWARD_IPV6]).sysctls == {accepts: "2", settings.FORWARD_IPV6: "1"}
+    assert world.has_default_route()
+    world.hear_router()
+    assert world.has_default_route()
+    node.clean()
+    assert world.kernel.read([settings.ADVERTISEMENTS, settings.FORWARD_IPV6]).sysctls == before
+    assert world.has_default_route()
 
 
 def test_a_second_round_writes_nothing(world: World, tmp_path: Path) -> None:

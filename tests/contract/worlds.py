@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Protocol
@@ -17,7 +19,8 @@ from virtualserver.model.operations import RemoveDecapsulation, ReplaceRules
 from virtualserver.model.types import Decapsulation, IPAddress, LinkAddress, Rules, Service, ServiceContent, ServiceKey
 
 REAL = os.environ.get("VS_CONTRACT", "fake") == "netlink"
-LINK = "vs-test0"
+LINK, ROUTED, _ROUTER = "vs-test0", "routed0", "router0"
+_ADVERTISEMENT = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)  # RFC 4861, 4.2: a router for half an hour
 
 
 class World(Protocol):
@@ -68,6 +71,12 @@ class World(Protocol):
     def flush_services(self) -> None: ...
 
     def flush_rules(self) -> None: ...
+
+    def hear_router(self) -> None:
+        """Let a router behind the link ``ROUTED`` (made by the first call) advertise itself."""
+
+    def has_default_route(self) -> bool:
+        """Return whether there is one from such an advertisement."""
 
     def close(self) -> None: ...
 
@@ -139,6 +148,14 @@ class FakeWorld:
 
     def listen(self, port: int) -> None:
         self.kernel.taken_ports.add(port)
+
+    def hear_router(self) -> None:
+        self.kernel.links.add(ROUTED)
+        self.kernel.sysctls.setdefault(f"net.ipv6.conf.{ROUTED}.accept_ra", "1")
+        self.kernel.hear_router(ROUTED)
+
+    def has_default_route(self) -> bool:
+        return ROUTED in self.kernel.routers
 
     def flush_services(self) -> None:
         self.kernel.flush()
@@ -215,6 +232,22 @@ class NetlinkWorld:
     def listen(self, port: int) -> None:
         self._listener.bind(("0.0.0.0", port))
 
+    def hear_router(self) -> None:
+        if ROUTED not in self.kernel.read().links:
+            # Without duplicate address detection the router has its source address at once.
+            run(
+                f"ip link add {ROUTED} type veth peer name {_ROUTER}; sysctl -qw net.ipv6.conf.{_ROUTER}.accept_dad=0; "
+                f"ip link set {ROUTED} up; ip link set {_ROUTER} up; sleep 0.5"
+            )
+        index = socket.if_nametoindex(_ROUTER)
+        with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as router:
+            router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            router.sendto(_ADVERTISEMENT, ("ff02::1", 0, 0, index))
+        time.sleep(0.2)
+
+    def has_default_route(self) -> bool:
+        return f"dev {ROUTED} proto ra" in run("ip -6 route show default")
+
     def flush_services(self) -> None:
         run("ipvsadm -C")
 
@@ -227,6 +260,7 @@ class NetlinkWorld:
         self.kernel.apply([RemoveDecapsulation(one) for one in self.kernel.read().decapsulations])
         links = [name for name in self.kernel.read().links if name.startswith("vs-")]
         run("ipvsadm -C; ip -batch - <<'END'\n" + "\n".join(f"link del {name}" for name in links) + "\nEND")
+        run(f"ip link del {ROUTED} 2>/dev/null || true")
         if self.kernel._iptables._backend is not None:  # rules were written or found: else four processes for nothing
             self.kernel.apply([ReplaceRules(Rules())])
         self.kernel.close()

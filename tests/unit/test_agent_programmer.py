@@ -13,7 +13,7 @@ from virtualserver.agent.record import Record
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.fake import FakeKernel
-from virtualserver.model.operations import AddAddress, Operation, Outcome
+from virtualserver.model.operations import AddAddress, Operation, Outcome, WriteSysctl
 from virtualserver.model.types import DestinationContent, DestinationKey, LinkAddress, State
 from virtualserver.plan import desired, settings
 from virtualserver.plan.desired import Circumstances, Plan
@@ -255,3 +255,64 @@ def test_a_change_together_with_another_programs_flush_ends_as_wanted(tmp_path: 
     assert not done.problems
     assert node.safe()
     assert node.announced == {"198.18.0.100", "fd00:18::100"}
+
+
+ONLY_IPV4 = replace_spec(SERVER, addresses=["198.18.0.100"], realServers=[{"address": "198.18.1.21"}])
+
+
+def test_forwarding_is_switched_on_only_after_a_look_at_the_links_as_they_are_now(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    for link in ("eth0", "eth1"):
+        node.kernel.sysctls[f"net.ipv6.conf.{link}.accept_ra"] = "0"
+    node.servers = [ONLY_IPV4]
+    node.round()
+    node.kernel.sysctls["net.ipv6.conf.eth2.accept_ra"] = "1"
+    node.kernel.links.add("eth2")
+    node.kernel.hear_router("eth2")
+    node.now += 1
+    node.servers = [SERVER]
+    node.round()
+    assert node.kernel.sysctls[settings.FORWARD_IPV6] == "1"
+    assert node.kernel.routers == {"eth2"}
+
+
+def test_a_link_that_cannot_be_made_to_take_advertisements_keeps_forwarding_off_and_says_so(tmp_path: Path) -> None:
+    def fail(_number: int, operation: Operation) -> int:
+        return errno.EROFS if isinstance(operation, WriteSysctl) and operation.name.endswith("eth1.accept_ra") else 0
+
+    node = Node(tmp_path, fail)
+    node.kernel.hear_router("eth1")
+    done = node.round()
+    assert node.kernel.routers == {"eth1"}
+    assert done.problems[WEB].reason is Reason.KERNEL_REFUSED
+    assert "eth1.accept_ra" in done.problems[WEB].message
+
+
+def test_links_that_come_and_go_are_taken_care_of_and_forgotten(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.round()
+    accepts = "net.ipv6.conf.veth7.accept_ra"
+    node.kernel.links.add("veth7")
+    node.kernel.sysctls[accepts] = "1"
+    node.now += 11
+    node.round()
+    assert node.kernel.sysctls[accepts] == "2"
+    assert node.programmer.owned.sysctls[accepts] == "1"
+    node.kernel.remove_link("veth7")
+    node.now += 11
+    node.servers = []
+    node.round()
+    assert not node.programmer.owned.sysctls
+    assert not [name for name, value in node.kernel.sysctls.items() if value == "2"]
+
+
+def test_a_link_that_another_program_closes_to_advertisements_stays_closed(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.round()
+    node.kernel.sysctls["net.ipv6.conf.eth1.accept_ra"] = "0"
+    for servers in ([SERVER], []):
+        node.now += 11
+        node.servers = servers
+        node.round()
+        assert node.kernel.sysctls["net.ipv6.conf.eth1.accept_ra"] == "0"
+    assert not node.programmer.owned.sysctls

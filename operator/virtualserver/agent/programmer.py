@@ -15,19 +15,18 @@ from virtualserver.agent.attempts import Attempts
 from virtualserver.agent.record import Record
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import Operation, Outcome, ReplaceRules
+from virtualserver.model.operations import Operation, Outcome, ReplaceRules, WriteSysctl
 from virtualserver.model.types import Owned, State
 from virtualserver.plan import settings
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.diff import Conflicts, Subject, conflicts, diff
 from virtualserver.plan.findings import Finding
-from virtualserver.plan.settings import EXPIRE
 from virtualserver.plan.world import ObjectKey
 
 log = logging.getLogger(__name__)
 
 RULES_EVERY = 10.0
-"""Seconds between reads of the packet-filter rules; each costs a process."""
+"""Seconds between reads of what costs much: packet-filter rules (a process), accept_ra (a file for each link)."""
 
 EXPIRE_FOR = 2.0
 """Seconds in which connections to a real server that was taken out are ended by the kernel's own work item.
@@ -58,6 +57,9 @@ class Round:
     outcomes: tuple[Outcome, ...] = field(default=())
 
 
+_FORWARD = WriteSysctl(settings.FORWARD_IPV6, "1")
+
+
 class _Rest(NamedTuple):
     """What the kernel was seen to hold at the end of a round: the settings that were read, and the plan's state."""
 
@@ -74,6 +76,7 @@ class Programmer:
         self._clock = clock
         self._attempts = Attempts()
         self._rules_read: float | None = None
+        self._fresh = False
         self._state = State()
         self._expire_until: float | None = None
         self._rested: _Rest | None = None
@@ -84,22 +87,33 @@ class Programmer:
         return self._record.owned
 
     def _read(self, names: Names) -> State:
-        """Return the kernel's state with the settings that concern its links; rules may be some seconds old."""
+        """Return the kernel's state with the settings of its links; rules and accept_ra may be some seconds old."""
         now = self._clock()
         rules = self._rules_read is None or now - self._rules_read >= RULES_EVERY
-        asked = names(self._state)
-        state = self._kernel.read((*asked, *self.owned.sysctls.keys() - set(asked)), rules=rules)
-        if (meant := names(state)) != asked:  # a link has come: its settings count from the first moment
-            state = self._kernel.read((*meant, *self.owned.sysctls.keys() - set(meant)), rules=rules)
+        asked = self._settings(names(self._state), seldom=rules)
+        state = self._kernel.read(asked, rules=rules)
+        if (meant := self._settings(names(state), seldom=rules)) != asked:
+            state = self._kernel.read(meant, rules=rules)  # a link has come: its settings count from the first moment
         if rules:
             self._rules_read = now
         else:
-            state = replace(state, rules=self._state.rules)
+            old = {name: value for name, value in self._state.sysctls.items() if settings.is_advertisement(name)}
+            state = replace(state, rules=self._state.rules, sysctls=old | dict(state.sysctls))
+        self._fresh = rules
         if self._expire_until is None:
             # A restarted agent goes on with the setting that it finds.
-            self._expire_until = now + EXPIRE_FOR if state.sysctls.get(EXPIRE) == "1" and self.owned.services else 0.0
+            self._expire_until = (
+                now + EXPIRE_FOR if state.sysctls.get(settings.EXPIRE) == "1" and self.owned.services else 0.0
+            )
         self._state = state
         return state
+
+    def _settings(self, names: tuple[str, ...], *, seldom: bool) -> tuple[str, ...]:
+        """Return all settings to read: those that may be ours, and those that are by the record."""
+        asked = dict.fromkeys((*names, *(one for one in self.owned.sysctls if not settings.is_advertisement(one))))
+        if seldom and asked:
+            asked[settings.ADVERTISEMENTS] = None
+        return tuple(asked)
 
     def round(self, make_plan: MakePlan, names: Names, *, complete: bool) -> Round:
         """Bring the kernel to the plan; returns what is held then, and what stands in the way."""
@@ -112,6 +126,9 @@ class Programmer:
             operations = diff(plan.state, actual, self.owned, complete=complete)
             if not operations:
                 break
+            if not self._fresh and _FORWARD in operations:
+                self._rules_read = None  # which links take router advertisements must be known just before
+                continue
             done = self._apply(operations, actual)
             applied += operations
             outcomes += done
@@ -146,7 +163,7 @@ class Programmer:
         if found or plan.state == rested.state:
             return
         operations = diff(plan.state, self._state, self.owned, complete=complete)
-        if operations:
+        if operations and _FORWARD not in operations:
             applied += operations
             outcomes += self._apply(operations, self._state)
 
@@ -175,7 +192,7 @@ class Programmer:
                 log.debug("applied", extra={"operation": outcome.operation})
             else:
                 log.warning("kernel refused", extra={"operation": outcome.operation, "error": outcome.message})
-        if any(isinstance(operation, ReplaceRules) for operation in operations):
+        if any(_seldom_read(operation) for operation in operations):
             self._rules_read = None
         return outcomes
 
@@ -193,6 +210,13 @@ class Programmer:
             self._attempts.failed(owner, finding, now)
         for owner in plan.programmed - failed.keys():
             self._attempts.succeeded(owner)
+
+
+def _seldom_read(operation: Operation) -> bool:
+    """Return whether an operation changes something that is not read in every round."""
+    return isinstance(operation, ReplaceRules) or (
+        isinstance(operation, WriteSysctl) and settings.is_advertisement(operation.name)
+    )
 
 
 def _leaving(plan: Plan, actual: State) -> bool:

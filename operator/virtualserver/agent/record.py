@@ -27,7 +27,7 @@ from virtualserver.model.operations import (
     WriteSysctl,
 )
 from virtualserver.model.types import Decapsulation, LinkAddress, Owned, Protocol, Rules, ServiceKey, State
-from virtualserver.plan.settings import link_of
+from virtualserver.plan.settings import link_of, may_be_ours
 
 
 class RecordError(Exception):
@@ -83,7 +83,7 @@ class Record:
                 sysctls={
                     name: before
                     for name, before in owned.sysctls.items()
-                    if name in desired.sysctls or actual.sysctls.get(name) != before
+                    if name in desired.sysctls or _stands(name, before, actual.sysctls.get(name))
                 },
                 rules=owned.rules and (actual.rules != Rules() or desired.rules != Rules()),
                 own_links=frozenset(n for n in owned.own_links if n in actual.own_links or n in desired.own_links),
@@ -96,6 +96,11 @@ class Record:
             return
         write_json(self._path, _dump(owned))
         self.owned = owned
+
+
+def _stands(name: str, before: str, found: str | None) -> bool:
+    """Return whether our value of a setting may still be there; what is gone (with its link) needs no putting back."""
+    return found is not None and found != before and may_be_ours(name, found)
 
 
 def write_json(path: Path, value: Any) -> None:

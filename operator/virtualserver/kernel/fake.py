@@ -58,9 +58,13 @@ from virtualserver.model.types import (
     TunnelType,
 )
 
+_FORWARDING = "net.ipv6.conf.all.forwarding"
+
 SYSCTLS: dict[str, str] = {
     "net.ipv4.ip_forward": "0",
-    "net.ipv6.conf.all.forwarding": "0",
+    _FORWARDING: "0",
+    "net.ipv6.conf.all.accept_ra": "1",
+    "net.ipv6.conf.default.accept_ra": "1",
     "net.ipv4.conf.all.send_redirects": "1",
     "net.ipv4.conf.all.rp_filter": "0",
     "net.ipv4.conf.all.arp_ignore": "0",
@@ -93,7 +97,8 @@ class FakeKernel:
     """Same verbs, same refusals, no privileges. ``services``, ``addresses`` ... may be changed "by hand" in tests.
 
     ``writes`` counts tried operations as ``Netlink`` does, ``reads`` counts reads; ``unreadable`` (a reason) makes
-    reads fail; ``fail`` injects refusals.
+    reads fail; ``fail`` injects refusals. ``routers`` holds the links that have a default route from a router's
+    advertisement.
     """
 
     def __init__(
@@ -110,6 +115,9 @@ class FakeKernel:
         self.taken_ports: set[int] = set()
         self.addresses: set[LinkAddress] = set()
         self.sysctls = dict(SYSCTLS if sysctls is None else sysctls)
+        for link in links:
+            self.sysctls[_accept_ra(link)] = "1"
+        self.routers: set[str] = set()
         self.rules = Rules()
         self.unreadable = ""
         self.writes = 0
@@ -126,7 +134,7 @@ class FakeKernel:
         return State(
             services={key: Service(found.content, dict(found.destinations)) for key, found in self.services.items()},
             addresses=frozenset(self.addresses),
-            sysctls={name: self.sysctls[name] for name in sysctls if name in self.sysctls},
+            sysctls={name: value for name, value in self.sysctls.items() if any(_means(one, name) for one in sysctls)},
             rules=self.rules if rules else Rules(),
             links=frozenset(self.links),
             own_links=dict(self.own_links),
@@ -147,12 +155,20 @@ class FakeKernel:
         """Empty the packet filter."""
         self.rules = Rules()
 
+    def hear_router(self, link: str) -> None:
+        """A router advertises itself: a link that takes advertisements has a default route from then on."""
+        taken = "12" if self.sysctls[_FORWARDING] == "0" else "2"
+        if self.sysctls[_accept_ra(link)] in taken:
+            self.routers.add(link)
+
     def remove_link(self, name: str) -> None:
         """Take a link away, its addresses and settings with it."""
         self.links.discard(name)
         self.own_links.pop(name, None)
         for setting in LINK_SYSCTLS:
             self.sysctls.pop(setting.format(name), None)
+        self.routers.discard(name)
+        self.sysctls.pop(_accept_ra(name), None)
         self.addresses = {address for address in self.addresses if address.link != name}
 
     def set_destination(self, service: ServiceKey, key: DestinationKey, content: DestinationContent | None) -> None:
@@ -280,6 +296,18 @@ class FakeKernel:
         words = value.split()
         _require(len(words) >= 1 and all(word.lstrip("-").isdigit() for word in words), errno.EINVAL)
         self.sysctls[name] = " ".join(words)
+        if name == _FORWARDING and words != ["0"]:
+            self.routers = {link for link in self.routers if self.sysctls[_accept_ra(link)] == "2"}
+
+
+def _accept_ra(link: str) -> str:
+    return f"net.ipv6.conf.{link.replace('.', '/')}.accept_ra"
+
+
+def _means(asked: str, name: str) -> bool:
+    """Return whether a setting was asked for; a part that is ``*`` stands for all."""
+    pairs = list(zip(asked.split("."), name.split("."), strict=False))
+    return asked.count(".") == name.count(".") and all(one in ("*", other) for one, other in pairs)
 
 
 def _require(condition: bool, number: int) -> None:

@@ -19,7 +19,8 @@ class Kernel(Protocol):
     def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
         """Return services, addresses, links and the named sysctls; rules only when asked (they cost a process).
 
-        A sysctl that does not exist (module not loaded) is left out of the result.
+        A sysctl that does not exist (module not loaded) is left out of the result; a part of its name that is ``*``
+        stands for all that are there.
         Raises KernelError when any part cannot be read: never a partial answer.
         """
         ...

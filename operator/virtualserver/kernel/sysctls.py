@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,18 +20,29 @@ class Sysctls:
         self._root = root
 
     def read(self, names: Iterable[str]) -> dict[str, str]:
-        """Return the values, words parted by one space; names that do not exist are left out. Raises KernelError."""
+        """Return the values, words parted by one space; names that do not exist are left out. Raises KernelError.
+
+        A part that is ``*`` stands for all that are there.
+        """
         values: dict[str, str] = {}
         for name in names:
             try:
-                values[name] = " ".join(self._path(name).read_text().split())
-            except FileNotFoundError:
-                continue
+                for one in self._existing(name):
+                    with contextlib.suppress(FileNotFoundError):
+                        values[one] = " ".join(self._path(one).read_text().split())
             except RefusedError as refused:
                 raise KernelError(f"cannot read {name}: {refused}") from refused
             except OSError as error:
                 raise KernelError(f"cannot read {name}: {error.strerror}") from error
         return values
+
+    def _existing(self, name: str) -> list[str]:
+        head, star, tail = name.partition(".*.")
+        if not star:
+            return [name]
+        folder = self._path(head)
+        parts = sorted(entry.name.replace(".", "/") for entry in folder.iterdir()) if folder.exists() else []
+        return [f"{head}.{part}.{tail}" for part in parts]
 
     def write(self, name: str, value: str) -> None:
         """Write a value; raises RefusedError with the kernel's errno (ENOENT, EINVAL, EROFS ...)."""

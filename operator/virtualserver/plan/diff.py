@@ -11,7 +11,7 @@ Only what the node's record calls ours is changed or removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from virtualserver.model.operations import (
@@ -42,7 +42,7 @@ from virtualserver.model.types import (
     State,
     address_order,
 )
-from virtualserver.plan import linkdiff
+from virtualserver.plan import linkdiff, settings
 
 Subject = ServiceKey | LinkAddress | str | Decapsulation
 """What somebody may need on a node: a virtual service, an address, a link by its name, a GUE port."""
@@ -74,18 +74,19 @@ def conflicts(desired: State, actual: State, owned: Owned) -> Conflicts:
 
 def diff(desired: State, actual: State, owned: Owned, *, complete: bool) -> tuple[Operation, ...]:
     """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed."""
+    advertised = settings.advertisements(desired.sysctls, actual.sysctls, owned.sysctls)
     return (
         *_withdrawals(desired, actual, owned, complete),
         *_closings(desired, actual, owned, complete),
         *linkdiff.removals(desired, actual, owned, complete),
         *linkdiff.additions(desired, actual, owned),
-        *_settings(desired, actual),
+        *_settings(desired, actual, advertised),
         *linkdiff.raises(desired, actual, owned),
         *_rules(desired, actual, owned, complete),
         *_openings(desired, actual),
         *_services(desired, actual, owned, complete),
         *_announcements(desired, actual),
-        *_settings_put_back(desired, actual, owned, complete),
+        *_settings_put_back({**desired.sysctls, **advertised}, actual, owned, complete),
     )
 
 
@@ -133,16 +134,19 @@ def _openings(desired: State, actual: State) -> Iterator[Operation]:
         yield AddDecapsulation(one)
 
 
-def _settings(desired: State, actual: State) -> Iterator[Operation]:
-    for name, value in sorted(desired.sysctls.items()):
-        if name in actual.sysctls and actual.sysctls[name] != value:
+def _settings(desired: State, actual: State, advertised: Mapping[str, str]) -> Iterator[Operation]:
+    """IPv6 forwarding waits until what must hold before it reads back so."""
+    ready = all(actual.sysctls[name] == value for name, value in advertised.items())
+    for name, value in sorted({**desired.sysctls, **advertised}.items()):
+        if name in actual.sysctls and actual.sysctls[name] != value and (ready or name != settings.FORWARD_IPV6):
             yield WriteSysctl(name, value)
 
 
-def _settings_put_back(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+def _settings_put_back(wanted: Mapping[str, str], actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
     if complete:
         for name, before in sorted(owned.sysctls.items()):
-            if name not in desired.sysctls and actual.sysctls.get(name, before) != before:
+            found = actual.sysctls.get(name, before)
+            if name not in wanted and found != before and settings.may_be_ours(name, found):
                 yield WriteSysctl(name, before)
 
 

@@ -6,11 +6,17 @@ Names are dotted as ``sysctl(8)`` writes them: a dot in the name of a link becom
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from virtualserver.model.types import ServiceKey, State
 
+PREFIX = "vs-"
+"""How the names of all our own links begin."""
+
 EXPIRE = "net.ipv4.vs.expire_nodest_conn"
+FORWARD_IPV6 = "net.ipv6.conf.all.forwarding"
+ADVERTISEMENTS = "net.ipv6.conf.*.accept_ra"
+"""Whether each link takes router advertisements: 0 never, 1 while the node does not forward, 2 always."""
 
 
 def director(links: Iterable[str], services: Iterable[ServiceKey], *, translate: bool, expire: bool) -> dict[str, str]:
@@ -72,6 +78,37 @@ def link_of(name: str) -> str | None:
     return parts[3].replace("/", ".")
 
 
+def advertisements(desired: Mapping[str, str], found: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """Return what must hold before IPv6 forwarding is on: links that take router advertisements go on taking them.
+
+    Else a node that has its default route from one loses it: with forwarding a link passes them over unless it is set
+    to 2, and at the moment of the switch the kernel forgets the routes of all other links (``ndisc.c``,
+    ``ipv6_accept_ra``; ``route.c``, ``rt6_purge_dflt_routers``). ``before`` holds the values found before ours.
+
+    A node that forwarded before us took none then either, and a link set to 0 was set so on purpose: both stay.
+    """
+    if desired.get(FORWARD_IPV6) != "1" or before.get(FORWARD_IPV6, found.get(FORWARD_IPV6)) != "0":
+        return {}
+    return {
+        name: "2"
+        for name, value in found.items()
+        if is_advertisement(name)
+        and (link := link_of(name)) not in (None, "lo")
+        and not str(link).startswith(PREFIX)
+        and (value == "1" or (value == "2" and before.get(name) == "1"))
+    }
+
+
+def is_advertisement(name: str) -> bool:
+    """Return whether a name is one of ``ADVERTISEMENTS``."""
+    return name.startswith("net.ipv6.conf.") and name.endswith(".accept_ra")
+
+
+def may_be_ours(name: str, value: str) -> bool:
+    """Return whether we may have written a value that is found; what another hand has set since is not put back."""
+    return value == "2" or not is_advertisement(name)
+
+
 def _send_redirects(links: Iterable[str]) -> list[str]:
     parts = ("all", *map(_part, sorted(links)))
     return [f"net.ipv4.conf.{part}.send_redirects" for part in parts]
@@ -79,7 +116,7 @@ def _send_redirects(links: Iterable[str]) -> list[str]:
 
 def _forwarding(versions: Iterable[int]) -> dict[str, str]:
     """Return what lets answers of real servers behind this node pass; IPv6 knows no such setting of one link."""
-    names = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+    names = {4: "net.ipv4.ip_forward", 6: FORWARD_IPV6}
     return {names[version]: "1" for version in sorted(versions)}
 
 
