@@ -2,15 +2,18 @@
 
     load.py hold ADDRESS PORT COUNT    keep COUNT connections to an echo service, use each all the time
     load.py fetch ADDRESS PORT         one HTTP request after the other, each on a new connection
+    load.py flow ADDRESS PORT          one UDP datagram after the other to an echo service, all from one socket
 
-Both print "ready" once they run, and end with a summary on SIGTERM or after 400 s.
+All print "ready" once they run, and end with a summary on SIGTERM or after 400 s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -25,7 +28,10 @@ async def main(mode: str, address: str, port: int, count: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     asyncio.get_running_loop().call_later(LIMIT, stop.set)
-    summary = await (hold(address, port, count, stop) if mode == "hold" else fetch(address, port, stop))
+    if mode == "hold":
+        summary = await hold(address, port, count, stop)
+    else:
+        summary = await (fetch if mode == "fetch" else flow)(address, port, stop)
     print(json.dumps(summary), flush=True)
 
 
@@ -75,6 +81,27 @@ async def fetch(address: str, port: int, stop: asyncio.Event) -> dict[str, objec
             failures.append((started, f"{type(error).__name__} {error}"))
             await asyncio.sleep(0.02)
     return {"answers": dict(answers), "failures": failures}
+
+
+async def flow(address: str, port: int, stop: asyncio.Event) -> dict[str, object]:
+    """Ask every 50 ms; tell the longest time without an answer, in seconds."""
+    loop = asyncio.get_running_loop()
+    link = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    link.setblocking(False)
+    link.connect((address, port))
+    print("ready", flush=True)
+    answers, longest, last, sent = 0, 0.0, time.monotonic(), 0
+    while not stop.is_set():
+        sent += 1
+        with contextlib.suppress(OSError):
+            link.send(b"%d" % sent)
+        with contextlib.suppress(TimeoutError, OSError):
+            await asyncio.wait_for(loop.sock_recv(link, 100), 0.05)
+            answers += 1
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        await asyncio.sleep(0.05)
+    link.close()
+    return {"sent": sent, "answers": answers, "longest": round(max(longest, time.monotonic() - last), 3)}
 
 
 async def request(address: str, port: int, host: str) -> str:

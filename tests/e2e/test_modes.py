@@ -17,7 +17,6 @@ from e2e.world import VIP, VIP6, Cluster, Json, eventually, virtual_server
 from lab.lab import Lab
 
 PROBE = Path(__file__).with_name("probe.py")
-NEIGHBOURS = Path(__file__).with_name("neighbours.py")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 NODES = ("198.18.0.31", "198.18.0.32", "fd00:18::31", "fd00:18::32")
 BEHIND = ("198.18.1.21", "198.18.1.22", "fd00:18:1::21", "fd00:18:1::22")
@@ -71,21 +70,9 @@ def measure(cluster: Cluster, mode: str) -> dict[tuple[str, str], Json]:
     eventually(lambda: cluster.table() == "", 10, "clean before")
     cluster.lab.kubectl("apply", "-f", "-", input=json.dumps(echo(mode)))
     cluster.available("matrix", f"{len(MODES[mode][1])}/{len(MODES[mode][1])}", seconds=20)
-    nodes_ready(cluster, "matrix", 2 if MODES[mode][1][0] in NODES else 0)
+    cluster.nodes_ready("matrix", 2 if MODES[mode][1][0] in NODES else 0)
     cells = [(protocol, address) for protocol in PROTOCOLS for address in (VIP, VIP6)]
     return dict(zip(cells, probe(cluster, COUNT, [(*cell, 7) for cell in cells]), strict=True))
-
-
-def nodes_ready(cluster: Cluster, name: str, count: int) -> None:
-    """Wait until the nodes with real servers hold what they need, for the newest spec."""
-
-    def check() -> bool:
-        found = cluster.get(name)
-        nodes = found["status"].get("nodes") or []
-        done = [one for one in nodes if one.get("programmedGeneration") == found["metadata"]["generation"]]
-        return len(done) == len(nodes) == count
-
-    eventually(check, 15, f"{count} nodes ready for {name}")
 
 
 @pytest.mark.parametrize("address", [VIP, VIP6], ids=["IPv4", "IPv6"])

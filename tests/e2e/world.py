@@ -24,6 +24,7 @@ REAL_SERVERS = ("198.18.1.21", "198.18.1.22", "198.18.1.23")
 REAL_SERVERS6 = ("fd00:18:1::21", "fd00:18:1::22", "fd00:18:1::23")
 MONITOR = {"type": "TCP", "interval": "500ms", "timeout": "400ms", "rise": 2, "fall": 2}
 LOAD = Path(__file__).with_name("load.py")
+NEIGHBOURS = Path(__file__).with_name("neighbours.py")
 SERVICES = ("web", "web-alt", "echo")
 
 
@@ -127,6 +128,17 @@ class Cluster:
 
         eventually(check, seconds, f"{name} available {ready or ''}")
 
+    def nodes_ready(self, name: str = "web", count: int = 2) -> None:
+        """Wait until so many nodes with real servers hold what they need, for the newest spec."""
+
+        def check() -> bool:
+            found = self.get(name)
+            nodes = found["status"].get("nodes") or []
+            done = [one for one in nodes if one.get("programmedGeneration") == found["metadata"]["generation"]]
+            return len(done) == len(nodes) == count
+
+        eventually(check, 15, f"{count} nodes ready for {name}")
+
     def serve(self, manifest: Json, ready: str | None = None) -> None:
         """Apply and wait until it is available."""
         self.apply(manifest)
@@ -147,12 +159,26 @@ class Cluster:
         return self.client(loop).splitlines()
 
     @contextmanager
+    def claims(self, address: str, seconds: float = 60) -> Iterator[Load]:
+        """The client asks who has an address all the time; ``finish`` gives the hardware addresses that claimed it."""
+        self._loads += 1
+        name = f"neighbours-{id(self)}-{self._loads}"
+        command = [sys.executable, str(NEIGHBOURS), address, str(seconds)]
+        yield from self._running(self.lab.host("client").spawn(command, name))
+
+    def hardware(self, node: str, link: str = "eth0") -> str:
+        """Return the hardware address of a host's link."""
+        return self.lab.host(node).run(f"cat /sys/class/net/{link}/address").out.strip()
+
+    @contextmanager
     def load(self, mode: str, port: int, count: int = 1, address: str = VIP) -> Iterator[Load]:
         """Traffic from the client meanwhile; ``finish`` of the value gives what it saw."""
         self._loads += 1
         name = f"load-{mode}-{id(self)}-{self._loads}"
         command = [sys.executable, str(LOAD), mode, address, str(port), str(count)]
-        process = self.lab.host("client").spawn(command, name)
+        yield from self._running(self.lab.host("client").spawn(command, name))
+
+    def _running(self, process: Process) -> Iterator[Load]:
         running = Load(process, 0)
         try:
             running.ready()

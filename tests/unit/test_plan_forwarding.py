@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Any
 
 from unit.builders import Json, director_group, endpoint, endpoint_slice, node, service, store, virtual_server
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.model.types import (
+    Clamp,
     Decapsulation,
     DestinationContent,
     ForwardingMethod,
@@ -153,3 +155,19 @@ def test_a_pod_whose_node_is_not_known_gets_nothing_and_the_status_says_why() ->
     assert table(plan) == {"TCP 198.18.0.100:80": {}}
     (only,) = next(iter(plan.real_servers.values()))
     assert only.health.reason is Reason.ENDPOINT_WITHOUT_NODE
+
+
+def test_clients_are_told_of_segments_that_fit_through_the_tunnel_to_the_nodes_own_link() -> None:
+    spec: Json = {"forwarding": {"mode": "Tunnel"}, "realServers": OVER_PODS}
+    world = store(
+        virtual_servers=[virtual_server(**spec)],
+        groups=[director_group()],
+        nodes=[NODES[0], {**node("node-1", "198.18.0.31"), "metadata": {"name": "node-1", "labels": {}}}],
+        services=[service("web", 80)],
+        slices=[PODS],
+    ).world()
+    verdicts = judge(world)
+    for mtu, segment in ((1500, 1440), (9000, 8940)):
+        circumstances = desired.Circumstances(mtus={IPv4Address("198.18.0.31"): mtu})
+        plan = desired.plan(world, verdicts, lambda *_: UP, "node-1", circumstances)
+        assert plan.state.rules.clamped == {Clamp(IPv4Address("198.18.0.100"), segment)}

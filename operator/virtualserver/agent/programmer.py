@@ -170,7 +170,14 @@ class Programmer:
     def _plan(self, make_plan: MakePlan, actual: State) -> tuple[Plan, dict[ObjectKey, Finding]]:
         now = self._clock()
         leaving = now < (self._expire_until or 0.0)
-        circumstances = Circumstances(self._attempts.suspended(now), leaving, uplinks=settings.uplinks(actual))
+        mtus = {one.address: actual.mtus[one.link] for one in actual.addresses if one.link not in actual.own_links}
+        circumstances = Circumstances(
+            self._attempts.suspended(now),
+            leaving,
+            tracking=settings.TRACKING in self.owned.sysctls and actual.sysctls.get(settings.TRACKING) == "1",
+            uplinks=settings.uplinks(actual),
+            mtus=mtus,
+        )
         plan = make_plan(actual, circumstances)
         if _leaving(plan, actual):
             self._expire_until = now + EXPIRE_FOR

@@ -137,6 +137,7 @@ class FakeKernel:
             sysctls={name: value for name, value in self.sysctls.items() if any(_means(one, name) for one in sysctls)},
             rules=self.rules if rules else Rules(),
             links=frozenset(self.links),
+            mtus=dict.fromkeys(self.links, 1500),
             own_links=dict(self.own_links),
             decapsulations=frozenset(self.decapsulations),
         )

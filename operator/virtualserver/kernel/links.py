@@ -21,7 +21,7 @@ from virtualserver.model.types import IPAddress, LinkAddress, OwnLink
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_EXT_MASK = 1, 3, 18, 27, 29
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_EXT_MASK = 1, 3, 4, 18, 27, 29
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _MARK = struct.pack("=I", MARK)
@@ -32,12 +32,13 @@ IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link: index, name, ``IFF_`` flags, hardware address (empty for tunnels and the like); what it is, if ours."""
+    """A link: index, name, ``IFF_`` flags, hardware address (empty for tunnels), MTU in bytes; what it is, if ours."""
 
     index: int
     name: str
     flags: int
     hardware: bytes
+    mtu: int
     own: OwnLink | None = None
 
 
@@ -96,7 +97,8 @@ def _decode_link(data: bytes, start: int, end: int) -> Link:
     own = None
     if fields.get(_IFLA_GROUP) == _MARK:
         own = decode(fields.get(_IFLA_LINKINFO, b""), up=bool(flags & IFF_UP))
-    return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), own)
+    mtu: int = struct.unpack("=I", fields[_IFLA_MTU])[0]
+    return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), mtu, own)
 
 
 def _decode_addresses(dump: Dump) -> list[tuple[int, IPAddress, int]]:

@@ -67,6 +67,7 @@ class Netlink:
             sysctls=self._sysctls.read(sysctls),
             rules=self._iptables.read() if rules else Rules(),
             links=frozenset(links),
+            mtus={name: link.mtu for name, link in links.items()},
             decapsulations=self._fou.read(),
             own_links={name: link.own for name, link in links.items() if link.own is not None},
         )

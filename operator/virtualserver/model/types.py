@@ -208,9 +208,9 @@ class Rules:
 class State:
     """The part of a node that concerns us; as wanted, or as read.
 
-    ``links`` holds names of the node's links (read only). ``services`` holds every service when read,
-    ours and others'; ``addresses`` likewise holds every address of every link. ``own_links`` holds, by name,
-    the links that carry our mark. ``decapsulations`` holds every GUE port when read, ours and others'.
+    ``links`` holds names of the node's links, ``mtus`` their MTU in bytes (both read only). ``services`` holds every
+    service when read, ours and others'; ``addresses`` likewise holds every address of every link. ``own_links`` holds,
+    by name, the links that carry our mark. ``decapsulations`` holds every GUE port when read, ours and others'.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -218,6 +218,7 @@ class State:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     rules: Rules = Rules()
     links: frozenset[str] = frozenset()
+    mtus: Mapping[str, int] = field(default_factory=dict)
     own_links: Mapping[str, OwnLink] = field(default_factory=dict)
     decapsulations: frozenset[Decapsulation] = frozenset()
 

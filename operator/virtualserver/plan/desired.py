@@ -48,13 +48,16 @@ class Circumstances:
 
     ``suspended``: virtual servers that this kernel refuses; nothing of theirs is wanted. ``leaving``: a real server
     is being taken out, so connections to it should end rather than wait. ``repairing``: another program removed
-    something of ours, so connections must wait for it. ``uplinks``: the node's links to others.
+    something of ours, so connections must wait for it. ``tracking``: connections through us may have
+    been translated, and live by being tracked. ``uplinks``: the node's links to others.
+    ``mtus``: bytes that fit into a packet of the link that holds each of the node's addresses.
     """
 
     suspended: frozenset[ObjectKey] = frozenset()
     leaving: bool = False
     repairing: bool = False
-    mtu: int = 1500
+    mtus: Mapping[IPAddress, int] = field(default_factory=dict)
+    tracking: bool = False
     uplinks: frozenset[str] = frozenset()
 
 
@@ -91,7 +94,7 @@ def plan(
             parts[key] = director(server.spec, verdict.group, shares, node, world.nodes)
         else:
             here = world.nodes[node]
-            parts[key] = receiving.node(server.spec, verdict.group, shares, here, world.nodes, circumstances.mtu)
+            parts[key] = receiving.node(server.spec, verdict.group, shares, here, world.nodes, circumstances.mtus)
     needed: dict[Subject, frozenset[ObjectKey]] = {}
     for owner, part in parts.items():
         for about in part.subjects:
@@ -130,7 +133,9 @@ def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
     expire = circumstances.leaving and not circumstances.repairing
     sysctls: dict[str, str] = {}
     if services:
-        sysctls |= settings.director(links, services, translate=bool(translated), expire=expire)
+        sysctls |= settings.director(
+            links, services, translate=bool(translated) or circumstances.tracking, expire=expire
+        )
     if own_links:
         sysctls |= settings.real_server(sorted(circumstances.uplinks), sorted(own_links), services)
     return State(

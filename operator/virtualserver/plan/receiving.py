@@ -62,17 +62,23 @@ def local(candidate: Candidate, here: Node) -> bool:
 
 
 def node(
-    spec: VirtualServerSpec, group: DirectorGroup, by_port: ByPort, here: Node, nodes: Mapping[str, Node], mtu: int
+    spec: VirtualServerSpec,
+    group: DirectorGroup,
+    by_port: ByPort,
+    here: Node,
+    nodes: Mapping[str, Node],
+    mtus: Mapping[IPAddress, int],
 ) -> Part:
-    """Return what a node needs that is a real server, or has pods that are; ``mtu`` in bytes is that of its link."""
+    """Return what a node needs that is a real server, or has pods that are; ``mtus`` are those of its addresses."""
     everyone = [one for listed in by_port.values() for one in listed]
     named = {one.candidate.key.address for one in everyone if not one.candidate.node}
+    ends = frozenset(here.internal) | (named & here.addresses)
     half = Half(
         tuple(ip_address(text) for text in spec.addresses),
         spec.forwarding,
         directors(group, nodes) - here.addresses,
-        frozenset(here.internal) | (named & here.addresses),
-        mtu,
+        ends,
+        min((mtus[one] for one in ends if one in mtus), default=1500),
     )
     pods = {port for port, listed in by_port.items() if any(one.candidate.node == here.name for one in listed)}
     services = {

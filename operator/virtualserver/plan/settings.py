@@ -13,6 +13,7 @@ from virtualserver.model.types import ServiceKey, State
 PREFIX = "vs-"
 """How the names of all our own links begin."""
 
+TRACKING = "net.ipv4.vs.conntrack"
 EXPIRE = "net.ipv4.vs.expire_nodest_conn"
 FORWARD_IPV6 = "net.ipv6.conf.all.forwarding"
 ADVERTISEMENTS = "net.ipv6.conf.*.accept_ra"
@@ -20,10 +21,10 @@ ADVERTISEMENTS = "net.ipv6.conf.*.accept_ra"
 
 
 def director(links: Iterable[str], services: Iterable[ServiceKey], *, translate: bool, expire: bool) -> dict[str, str]:
-    """Return the settings of a director that serves ``services`` over ``links`` with NAT."""
+    """Return the settings of a director that serves ``services`` over ``links``."""
     wanted = {
         # Source translation is conntrack's work; without it conntrack only costs.
-        "net.ipv4.vs.conntrack": "1" if translate else "0",
+        TRACKING: "1" if translate else "0",
         # 0: connections wait while a service is repaired. 1: those to a dead real server end at once.
         EXPIRE: "1" if expire else "0",
         # A quiesced real server gets no new connections from persistence either.
