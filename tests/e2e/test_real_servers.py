@@ -136,7 +136,7 @@ def test_two_virtual_servers_in_different_modes_leave_each_other_alone(cluster: 
 def test_what_another_program_breaks_on_a_node_is_repaired(cluster: Cluster, forwarding: Json) -> None:
     cluster.serve(virtual_server(forwarding=forwarding, realServers=NODES), "2/2")
     cluster.nodes_ready()
-    show = "ip -o address show group 30323 | sort; sysctl net.ipv4.conf.eth0.arp_ignore; iptables-legacy-save -t mangle"
+    show = "ip -o address show group 30323; sysctl net.ipv4.conf.eth0.arp_ignore; iptables-legacy-save -t mangle"
     before = _without_counters(cluster.director(show, "node-1"))
     for command in (
         f"ip address del {VIP}/32 dev vs-addresses",
@@ -154,7 +154,7 @@ def test_what_another_program_breaks_on_a_node_is_repaired(cluster: Cluster, for
 def _without_counters(text: str) -> list[str]:
     """Link numbers and packet counts change with every repair."""
     lines = [line.partition(": ")[2] if line[:1].isdigit() else line for line in text.splitlines()]
-    return [line.partition(" [")[0] for line in lines if not line.startswith("#")]
+    return sorted(line.partition(" [")[0] for line in lines if not line.startswith("#"))
 
 
 def test_a_udp_flow_leaves_a_dead_real_server_within_the_time_of_its_detection_and_a_second(cluster: Cluster) -> None:
@@ -184,7 +184,10 @@ def _entries(cluster: Cluster) -> list[str]:
 
 def test_one_packet_scheduling_spreads_the_datagrams_of_one_client(cluster: Cluster) -> None:
     scheduler = {"name": "rr", "onePacket": True}
-    cluster.serve(virtual_server(ports=[{"port": 7, "protocol": "UDP"}], monitors=[], scheduler=scheduler), "3/3")
+    datagrams = [{"port": 7, "protocol": "UDP"}]
+    manifest = virtual_server(ports=datagrams, monitors=[], scheduler=scheduler, forwarding=DIRECT, realServers=NODES)
+    cluster.serve(manifest, "2/2")
+    cluster.nodes_ready()
     with cluster.load("flow", 7) as clients:
         time.sleep(3)
         seen = clients.finish()

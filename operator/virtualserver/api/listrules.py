@@ -225,6 +225,12 @@ VIRTUAL_SERVER = (
         ".scheduler",
     ),
     Rule(
+        "!self.scheduler.onePacket || self.forwarding.mode != 'NAT'",
+        "onePacket needs mode Tunnel or DirectRouting: with NAT nobody remembers whose the answer is",
+        lambda spec: not spec.scheduler.one_packet or _unchanged(spec),
+        ".scheduler",
+    ),
+    Rule(
         "self.ports.all(p, p.protocol == 'TCP' || self.ports.exists(q, q.protocol == 'TCP' && q.port == p.port)) || "
         "self.monitors.all(m, has(m.tcp) && has(m.tcp.port))",
         "must name a port that answers TCP (tcp.port) when a port of spec.ports is UDP or SCTP only; "

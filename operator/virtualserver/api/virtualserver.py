@@ -119,7 +119,10 @@ class Scheduler(ApiModel):
     one_packet: bool = Field(
         False,
         strict=True,
-        description="Choose a real server for every single datagram, and remember none. Only when all ports are UDP.",
+        description=(
+            "Choose a real server for every single datagram, and remember none. "
+            "Only when all ports are UDP, and not with mode NAT."
+        ),
     )
 
 
