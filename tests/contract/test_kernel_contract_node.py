@@ -182,6 +182,8 @@ class TestRules:
             Rules(translated=frozenset({service(port=9, protocol=Protocol.SCTP)})),
             Rules(tunnelled=_TUNNELLED),
             Rules(clamped=_CLAMPED),
+            Rules(tracked=frozenset({4})),
+            Rules(tracked=frozenset({4, 6}), translated=_TRANSLATED),
             Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED),
         ],
     )

@@ -125,7 +125,18 @@ def _read_clamped(options: Options) -> Clamp:
     return Clamp(_address(options, "-s"), _number(options, "--set-mss"))
 
 
+def _write_tracked(versions: Iterable[int], version: int) -> list[str]:
+    """A rule that matches no packet: that it is there makes the kernel track connections."""
+    source = {4: "0.0.0.0/32", 6: "::/128"}[version]
+    return [f"-s {source} -m conntrack --ctstate INVALID -j RETURN"] if version in set(versions) else []
+
+
+def _read_tracked(options: Options) -> int:
+    return _address(options, "-s").version
+
+
 GUARDED = Lines("guarded", _write_guarded, _read_guarded)
 TRANSLATED = Lines("translated", _write_translated, _read_translated)
 TUNNELLED = Lines("tunnelled", _write_tunnelled, _read_tunnelled)
 CLAMPED = Lines("clamped", _write_clamped, _read_clamped)
+TRACKED = Lines("tracked", _write_tracked, _read_tracked)

@@ -4,6 +4,7 @@ Chains of our own, one jump to each. Nothing else is ever written, whatever else
 
     filter  OUTPUT      -> VIRTUALSERVER-GUARD   drops TCP resets that this node itself would send from a service
     nat     POSTROUTING -> VIRTUALSERVER-SNAT    gives balanced connections the director's own source address
+    filter  OUTPUT      -> VIRTUALSERVER-TRACK   keeps connections tracked that were translated, and still live
     mangle  INPUT       -> VIRTUALSERVER-GUE     drops packets to a GUE port that do not come from a director
     mangle  POSTROUTING -> VIRTUALSERVER-MSS     makes clients of a tunnelled service send smaller segments
 
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from virtualserver.kernel.rulelines import CLAMPED, GUARDED, TRANSLATED, TUNNELLED, Lines, options
+from virtualserver.kernel.rulelines import CLAMPED, GUARDED, TRACKED, TRANSLATED, TUNNELLED, Lines, options
 from virtualserver.model.types import Rules
 
 
@@ -35,10 +36,17 @@ class Chain:
 
 GUARD = Chain("filter", "OUTPUT", "VIRTUALSERVER-GUARD")
 SNAT = Chain("nat", "POSTROUTING", "VIRTUALSERVER-SNAT")
+TRACK = Chain("filter", "OUTPUT", "VIRTUALSERVER-TRACK")
 GUE = Chain("mangle", "INPUT", "VIRTUALSERVER-GUE")
 MSS = Chain("mangle", "POSTROUTING", "VIRTUALSERVER-MSS")
 
-_CONTENTS: dict[Chain, Lines[Any]] = {GUARD: GUARDED, SNAT: TRANSLATED, GUE: TUNNELLED, MSS: CLAMPED}
+_CONTENTS: dict[Chain, Lines[Any]] = {
+    TRACK: TRACKED,
+    GUARD: GUARDED,
+    SNAT: TRANSLATED,
+    GUE: TUNNELLED,
+    MSS: CLAMPED,
+}
 CHAINS = tuple(_CONTENTS)
 
 

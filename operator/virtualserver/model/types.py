@@ -193,6 +193,8 @@ class Rules:
     ``guarded``: no TCP reset leaves the node from these services, so that connections survive a moment
     without the service (``research``: a flush of the table by another program).
     ``translated``: connections through these services get the director's own source address.
+    ``tracked``: IP versions whose connections are tracked also after the last translation was taken away; without a
+    rule that needs it the kernel stops at once, and connections that are translated end (``nf_ct_netns_put``).
     ``tunnelled``: GUE packets are taken only from these. (Tunnels without UDP need no rule: see ``OwnLink``.)
     ``clamped``: handshakes from these addresses announce no longer segment, so that what clients send still fits
     when a director has wrapped it.
@@ -202,6 +204,7 @@ class Rules:
     translated: frozenset[ServiceKey] = frozenset()
     tunnelled: frozenset[Admission] = frozenset()
     clamped: frozenset[Clamp] = frozenset()
+    tracked: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,12 +130,11 @@ def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
     translated = frozenset(key for part in listed for key in part.translated)
     own_links = {name: link for part in listed for name, link in part.own_links.items()}
     links = frozenset(address.link for address in addresses) - own_links.keys()
+    tracking = bool(translated) or circumstances.tracking
     expire = circumstances.leaving and not circumstances.repairing
     sysctls: dict[str, str] = {}
     if services:
-        sysctls |= settings.director(
-            links, services, translate=bool(translated) or circumstances.tracking, expire=expire
-        )
+        sysctls |= settings.director(links, services, translate=tracking, expire=expire)
     if own_links:
         sysctls |= settings.real_server(sorted(circumstances.uplinks), sorted(own_links), services)
     return State(
@@ -147,6 +146,7 @@ def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
             translated,
             frozenset(one for part in listed for one in part.admissions),
             _tightest(one for part in listed for one in part.clamps),
+            frozenset(key.address.version for key in services) if tracking else frozenset(),
         ),
         own_links=own_links,
         decapsulations=frozenset(one for part in listed for one in part.decapsulations),

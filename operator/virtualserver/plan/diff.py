@@ -166,6 +166,7 @@ def _both(desired: Rules, actual: Rules) -> Rules:
         desired.translated | actual.translated,
         desired.tunnelled | actual.tunnelled,
         desired.clamped | {one for one in actual.clamped if one.address not in clamped},
+        desired.tracked | actual.tracked,
     )
 
 
