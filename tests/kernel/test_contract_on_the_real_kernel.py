@@ -1,4 +1,7 @@
-"""The contract suite again, unchanged, against the kernel of the lab: what the fake refuses, it refuses."""
+"""The contract suite again, unchanged, against the kernel of the lab: what the fake refuses, it refuses.
+
+Then real traffic through nodes that were set up by the same means.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,31 @@ from pathlib import Path
 from lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
+FORWARDING = "tests/contract/test_kernel_real_forwarding.py"
 
 
 def test_the_real_kernel_keeps_the_contract_that_the_fake_keeps(lab: Lab) -> None:
-    report = lab.folder / "logs" / "contract.xml"
+    assert run_inside(lab, "contract", f"tests/contract --ignore={FORWARDING}") > 20
+
+
+def test_real_traffic_takes_the_ways_that_the_kernel_was_set_up_for(lab: Lab) -> None:
+    assert run_inside(lab, "forwarding", FORWARDING) > 10
+
+
+def run_inside(lab: Lab, name: str, tests: str) -> int:
+    """Run tests in a namespace of the guest; return how many there were. None may fail or be skipped."""
+    report = lab.folder / "logs" / f"{name}.xml"
     command = (
-        "ip netns add contract; ip netns exec contract ip link set lo up; "
-        f"cd {ROOT} && VS_CONTRACT=netlink ip netns exec contract {sys.executable} -m pytest tests/contract -q "
+        f"ip netns add {name}; ip netns exec {name} ip link set lo up; "
+        f"cd {ROOT} && VS_CONTRACT=netlink ip netns exec {name} {sys.executable} -m pytest {tests} -q "
         f"-p no:cacheprovider --junitxml={report} -o addopts='--import-mode=importlib'; "
-        "code=$?; ip netns del contract; exit $code"
+        f"code=$?; ip netns del {name}; exit $code"
     )
     done = lab.guest.run(command, timeout=560, check=False)
     assert done.code == 0, done.out[-6000:] + done.err[-2000:]
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
     ran, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
-    print(f"{ran} contract tests on the real kernel, {skipped} skipped")
-    assert ran > 20
-    assert skipped == 0, "a part of the contract was not tried on the real kernel"
+    print(f"{ran} tests of {name} on the real kernel, {skipped} skipped")
+    assert skipped == 0, "a part was not tried on the real kernel"
+    return ran
