@@ -49,7 +49,7 @@ def tcp(address: str, port: int, size: int = 256 * 1024, piece: int = 16 * 1024)
 
 
 def largest_unfragmented(address: str, port: int) -> int:
-    """Return the length of the largest IP packet that passes; too large ones must be answered by ICMP, not by silence."""
+    """Return the length of the largest IP packet that passes; a larger one must be answered by ICMP, not by silence."""
     version = 6 if ":" in address else 4
     level = socket.IPPROTO_IPV6 if version == 6 else socket.IPPROTO_IP
     with opened(address, port, socket.SOCK_DGRAM, DO) as link:
@@ -67,18 +67,25 @@ def largest_unfragmented(address: str, port: int) -> int:
 
 
 def fragmented(address: str, port: int) -> list[int]:
-    """Return the sizes of payloads, in bytes, that come back when they may be fragmented."""
+    """Return the sizes of payloads, in bytes, that come back when they may be fragmented.
+
+    In IPv6 only the sender fragments: the first that is too long is lost, and by that the sender learns.
+    """
     passed: list[int] = []
     for size in (1000, 1472, 1473, 4000, 16000):
-        with opened(address, port, socket.SOCK_DGRAM, DONT) as link:
-            link.settimeout(2)
-            link.send(b"x" * size)
-            try:
-                if len(link.recv(65536)) == size:
-                    passed.append(size)
-            except TimeoutError:
-                continue
+        if any(_comes_back(address, port, size) for _ in range(2 if ":" in address else 1)):
+            passed.append(size)
     return passed
+
+
+def _comes_back(address: str, port: int, size: int) -> bool:
+    with opened(address, port, socket.SOCK_DGRAM, DONT) as link:
+        link.settimeout(1)
+        try:
+            link.send(b"x" * size)
+            return len(link.recv(65536)) == size
+        except TimeoutError:
+            return False
 
 
 if __name__ == "__main__":
