@@ -65,9 +65,9 @@ def die_and_return(cluster: Cluster, name: str) -> None:
     host, row = cluster.lab.host(name), f"198.18.1.{name.replace('rs-', '2')}:80"
     eventually(lambda: row in cluster.table(), 30, f"{name} in (an agent that has just started takes its time)")
     host.run("service-ctl stop web")
-    eventually(lambda: row not in cluster.table(), 5, f"dead {name} out, without the API server")
+    eventually(lambda: row not in cluster.table(), 10, f"dead {name} out, without the API server")
     host.run("service-ctl start web")
-    eventually(lambda: row in cluster.table(), 5, f"{name} back in, without the API server")
+    eventually(lambda: row in cluster.table(), 10, f"{name} back in, without the API server")
 
 
 BY_HAND = [
@@ -93,7 +93,7 @@ def test_every_change_by_hand_is_repaired(cluster: Cluster) -> None:
         assert whole(cluster) == before
         cluster.director(command)
         started = time.monotonic()
-        eventually(lambda: whole(cluster) == before, 2, f"repaired after: {command}")
+        eventually(lambda: whole(cluster) == before, 4, f"repaired after: {command}")
         print(f"repaired within {time.monotonic() - started:.2f} s: {command}")
     eventually(lambda: "DriftRepaired" in cluster.lab.kubectl("get", "events").stdout, 5, "event")
 

@@ -48,8 +48,12 @@ def _wait(lock: socket.socket, folder: Path, patience: float, insist: bool) -> N
         return
     if insist:
         say(f"ending {who}")
+        # A child that was stopped before it became another program holds the lock as well, and outlives its parent.
+        children = descendants(holder(folder))
         for number, grace in ((signal.SIGTERM, 15), (signal.SIGKILL, 5)):
             _end(holder(folder), number)
+            for child in children:
+                _end(child, signal.SIGCONT if number == signal.SIGTERM else number)
             if _taken(lock, folder, grace):
                 return
     raise LabError(f"no end of {who}; end it first (Ctrl-C)")
@@ -61,6 +65,14 @@ def _taken(lock: socket.socket, folder: Path, seconds: float) -> bool:
             lock.bind(_address(folder))
             return True
     return False
+
+
+def descendants(pid: int | None) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    with suppress(OSError):
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [one for child in map(int, listed) for one in (child, *descendants(child))]
+    return []
 
 
 def _end(pid: int | None, number: int) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from lab import exclusive, processes
+from lab.console import wait_until
 from labtests.drive import OwnLab
 from labtests.machine import child_named, is_alive
 
@@ -76,3 +81,16 @@ def test_damaged_notes_do_not_keep_down_from_cleaning(own: OwnLab, note: str, te
     ended = own.run("down")
     assert ended.code == 0, ended
     assert own.remains() == []
+
+
+def test_who_is_ended_takes_along_what_it_had_started(tmp_path: Path) -> None:
+    up = str(tmp_path / "up")
+    script = f"import subprocess, time; subprocess.Popen(['sleep', '60']); open({up!r}, 'w'); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        assert any((tmp_path / "up").exists() for _ in wait_until(10))
+        found = exclusive.descendants(parent.pid)
+        assert [processes.command_name(pid) for pid in found] == ["sleep"]
+    finally:
+        processes.kill_all([*exclusive.descendants(parent.pid), parent.pid])
+        parent.wait()

@@ -28,6 +28,9 @@ PROBE_TIMEOUT = 3.0
 OPEN_TIMEOUT = 8.0
 """Seconds within which a watch must be open."""
 
+GOODBYE = 0.25
+"""Seconds; what aiohttp's documentation advises between closing a session with TLS and ending the event loop."""
+
 PAGE = 500
 """Objects a page of a list holds."""
 
@@ -63,9 +66,10 @@ class Api:
         await self._clients.current()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and give TLS the moment that it needs to say goodbye in this event loop."""
         await self.gate.close()
         await self._clients.close()
+        await asyncio.sleep(GOODBYE)
 
     async def list(self, resource: Resource) -> tuple[list[dict[str, Any]], str]:
         """Return all objects and the resource version at which all of them were so."""

@@ -8,6 +8,7 @@ import threading
 
 import kopf
 
+from virtualserver.cluster.client import GOODBYE
 from virtualserver.cluster.pacing import Backoff
 from virtualserver.cluster.resources import Resource
 from virtualserver.controller import handlers
@@ -15,9 +16,6 @@ from virtualserver.controller.feed import Feed
 from virtualserver.plan.world import Json
 
 log = logging.getLogger(__name__)
-
-GOODBYE = 0.25
-"""Seconds; what aiohttp's documentation advises between closing a session with TLS and ending the event loop."""
 
 
 class Watching:
