@@ -1,4 +1,7 @@
-"""The one program: ``virtualserver controller | agent | clean-up | crds``. Settings come from the environment."""
+"""The one program: ``virtualserver controller | agent | clean-up | real-server | crds``.
+
+Settings of controller and agent come from the environment.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from virtualserver import __version__
+from virtualserver.machine import arguments as machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("controller", help="check virtual servers, choose directors, write status (one per cluster)")
     commands.add_parser("agent", help="program this node's kernel and run the monitors (one per director)")
     commands.add_parser("clean-up", help="remove everything of ours from this node's kernel; stop the agent first")
+    machine.add(commands.add_parser("real-server", help=machine.SUMMARY))
     crds = commands.add_parser("crds", help="write the custom resource definitions")
     crds.add_argument("folders", type=Path, nargs="+", help="where the YAML files go")
     chosen = parser.parse_args(arguments)
@@ -34,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from virtualserver.agent.cleanup import main as clean_up
 
         return clean_up()
+    if chosen.command == "real-server":
+        from virtualserver.machine.command import main as real_server
+
+        return real_server(chosen)
     from virtualserver.api.crds import main as crds_main
 
     return crds_main([str(folder) for folder in chosen.folders])

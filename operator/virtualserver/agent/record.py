@@ -94,7 +94,7 @@ class Record:
     def _keep(self, owned: Owned) -> None:
         if owned == self.owned:
             return
-        write_json(self._path, _dump(owned))
+        write_json(self._path, dump(owned))
         self.owned = owned
 
 
@@ -109,7 +109,7 @@ def write_json(path: Path, value: Any) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8") as stream:
-            json.dump(value, stream, separators=(",", ":"))
+            stream.write(compact(value))
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
@@ -117,7 +117,13 @@ def write_json(path: Path, value: Any) -> None:
         raise RecordError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _dump(owned: Owned) -> dict[str, Any]:
+def compact(value: Any) -> str:
+    """Return JSON in one line without spaces."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def dump(owned: Owned) -> dict[str, Any]:
+    """Return a record as it stands in its file."""
     return {
         "version": 2,
         "services": sorted(f"{key.protocol} {key.address} {key.port}" for key in owned.services),

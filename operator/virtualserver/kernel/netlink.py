@@ -39,10 +39,19 @@ class Netlink:
     """
 
     def __init__(
-        self, *, deadline: float = 5.0, proc_sys: Path = Path("/proc/sys"), fail: FailHook | None = None
+        self,
+        *,
+        deadline: float = 5.0,
+        proc_sys: Path = Path("/proc/sys"),
+        fail: FailHook | None = None,
+        services: bool = True,
     ) -> None:
-        """``deadline`` in seconds bounds each exchange with the kernel; ``fail`` injects refusals."""
+        """``deadline`` in seconds bounds each exchange with the kernel; ``fail`` injects refusals.
+
+        Without ``services`` the IPVS table is not looked at: a machine that needs none need not have the module.
+        """
         self.writes = 0
+        self._services = services
         self._fail = fail
         self._ipvs = Ipvs(deadline)
         self._fou = Fou(deadline)
@@ -62,7 +71,7 @@ class Netlink:
         """Return the node's state as ``port.Kernel`` promises; raises KernelError, never a partial answer."""
         links, addresses = self._links.read()
         return State(
-            services=self._ipvs.read(),
+            services=self._ipvs.read() if self._services else {},
             addresses=addresses,
             sysctls=self._sysctls.read(sysctls),
             rules=self._iptables.read() if rules else Rules(),

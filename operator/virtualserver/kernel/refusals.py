@@ -154,10 +154,11 @@ def explain(operation: Operation, number: int, reason: str = "") -> str:
     """Return one line: what was to be done, why it was refused, the errno's name."""
     name = errno.errorcode.get(number, str(number))
     why = reason or _reason(operation, number) or _common(number)
-    return f"{_describe(operation)}: {why} ({name})"
+    return f"{describe(operation)}: {why} ({name})"
 
 
-def _describe(operation: Operation) -> str:
+def describe(operation: Operation) -> str:
+    """Return an operation in words: ``add address 198.18.0.100/32 on vs-addresses``."""
     match operation:
         case AddService() | SetService() | RemoveService():
             what = f"virtual server {operation.key}"

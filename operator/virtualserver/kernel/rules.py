@@ -87,12 +87,17 @@ def read_rules(tables: Mapping[int, Mapping[Chain, Installed]]) -> Rules:
     return Rules(**found)
 
 
+def contents(rules: Rules, version: int) -> dict[Chain, list[str]]:
+    """Return what should stand in each chain for one IP version, a line a rule."""
+    return {chain: lines.write(getattr(rules, lines.name), version) for chain, lines in _CONTENTS.items()}
+
+
 def render(rules: Rules, version: int, installed: Mapping[Chain, Installed]) -> str:
     """Return what turns ``installed`` into ``rules`` for one IP version; empty when there is nothing to do.
 
     For ``iptables-restore --noflush``, which replaces each table at once: there is no moment without the rules.
     """
-    wanted = {chain: lines.write(getattr(rules, lines.name), version) for chain, lines in _CONTENTS.items()}
+    wanted = contents(rules, version)
     return "".join(_render_chain(chain, wanted[chain], installed[chain]) for chain in CHAINS)
 
 

@@ -95,12 +95,17 @@ def plan(
         else:
             here = world.nodes[node]
             parts[key] = receiving.node(server.spec, verdict.group, shares, here, world.nodes, circumstances.mtus)
+    concerned = frozenset(parts) | frozenset(real_servers) | suspended
+    return Plan(union(parts.values(), circumstances), needed_by(parts), real_servers, pods, active, concerned)
+
+
+def needed_by(parts: Mapping[ObjectKey, Part]) -> dict[Subject, frozenset[ObjectKey]]:
+    """Return who needs each thing."""
     needed: dict[Subject, frozenset[ObjectKey]] = {}
     for owner, part in parts.items():
         for about in part.subjects:
             needed[about] = needed.get(about, frozenset()) | {owner}
-    concerned = frozenset(parts) | frozenset(real_servers) | suspended
-    return Plan(_state(parts.values(), circumstances), needed, real_servers, pods, active, concerned)
+    return needed
 
 
 def concerns(server: VirtualServer, verdict: Verdict, here: Node | None, node: str) -> bool:
@@ -122,8 +127,8 @@ def watched(server: VirtualServer, verdict: Verdict, here: Node | None, node: st
     return candidates if active else [one for one in candidates if one.node == node]
 
 
-def _state(parts: Iterable[Part], circumstances: Circumstances) -> State:
-    """Return the union of what is needed."""
+def union(parts: Iterable[Part], circumstances: Circumstances) -> State:
+    """Return all that is needed, with the settings that it takes."""
     listed = list(parts)
     services = {key: service for part in listed for key, service in part.services.items()}
     addresses = frozenset(address for part in listed for address in part.addresses)

@@ -1,0 +1,1 @@
+"""A real server outside the cluster: ``virtualserver real-server``, and the same as a plain script."""
