@@ -141,7 +141,7 @@ def test_names_columns_and_subresources() -> None:
     version = virtual_server["versions"][0]
     assert version["subresources"] == {"status": {}}
     wide = [column["name"] for column in version["additionalPrinterColumns"] if column.get("priority")]
-    assert wide == ["All-Addresses"]
+    assert wide == ["All-Addresses", "Degraded", "Finding"]
 
 
 def test_the_files_are_the_same_every_time_and_written_everywhere(tmp_path: Path) -> None:

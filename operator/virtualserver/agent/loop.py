@@ -18,8 +18,10 @@ from virtualserver.model.monitoring import Result, Target
 from virtualserver.model.types import Service, ServiceKey, State
 from virtualserver.plan import desired, directors, settings
 from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.faults import Fault
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.forwarding import serves
+from virtualserver.plan.preflight import Scene
 from virtualserver.plan.shares import targets
 from virtualserver.plan.status import Json, Seen, active_status, node_status, standby_status
 from virtualserver.plan.transitions import Transition, transitions
@@ -94,6 +96,7 @@ class Loop:
         self._synchronised = False
         self._waiting: list[tuple[Target, Result]] = []
         self._reported_version: int | None = None
+        self._faults: Mapping[ObjectKey, tuple[Fault, ...]] = {}
         self.last_round: float | None = None
 
     def wake(self) -> None:
@@ -107,6 +110,15 @@ class Loop:
             self._waiting.append((target, result))
         elif self._book.feed(target, result):
             self.wake()
+
+    def take_faults(self, faults: Mapping[ObjectKey, tuple[Fault, ...]]) -> None:
+        """Take what preflight found, to be told."""
+        self._faults = faults
+        self.wake()
+
+    def scene(self) -> Scene | None:
+        """Return what is known now, for preflight; None before the first round."""
+        return Scene(self._world, self._verdicts, self._node, self._seen.actual) if self._seen else None
 
     async def run(self) -> None:
         """Look again for ever; ends only by cancellation."""
@@ -196,7 +208,7 @@ class Loop:
         return {key: actual.services[key] for key in service_keys(server.spec) if key in keys}
 
     def _report(self, done: Round) -> None:
-        before, after = self._seen, Seen(self._node, done.plan, done.actual, done.problems)
+        before, after = self._seen, Seen(self._node, done.plan, done.actual, done.problems, self._faults)
         if before is not None and done.applied and self._settled_plan == done.plan:
             self._report_drift(done)
         # Writes of a round after a refused one are another try of ours, not another program's doing.

@@ -13,6 +13,7 @@ import sys
 import time
 
 from virtualserver.agent.loop import Loop
+from virtualserver.agent.preflight import Preflight
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record, RecordError
 from virtualserver.agent.reporter import ClusterReporter
@@ -25,6 +26,7 @@ from virtualserver.cluster.resources import VIRTUAL_SERVERS, WATCHED
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.cluster.watch import Fanout, Reflector
 from virtualserver.health import serve
+from virtualserver.kernel.look import Looker
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.monitors.runner import Runner
@@ -64,6 +66,7 @@ async def _run(chosen: Settings) -> None:
     programmer = Programmer(kernel, record, time.monotonic)
     reporter = ClusterReporter(statuses, events)
     loop = Loop(chosen.node, source, programmer, reporter, monitors.set_targets, time.monotonic)
+    preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
     reflectors += [
         Reflector(
             api,
@@ -81,7 +84,7 @@ async def _run(chosen: Settings) -> None:
     log.info("agent starts", extra={"node": chosen.node, "owned_services": len(record.owned.services)})
     async with serve(chosen.health_address, chosen.health_port, ill), asyncio.TaskGroup() as group:
         tasks = [group.create_task(one.run()) for one in reflectors]
-        tasks += [group.create_task(one) for one in (loop.run(), events.run(), source.keep_saved())]
+        tasks += [group.create_task(one) for one in (loop.run(), preflight.run(), events.run(), source.keep_saved())]
         await _told_to_stop()
         for task in tasks:
             task.cancel()

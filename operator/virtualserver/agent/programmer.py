@@ -14,6 +14,7 @@ from typing import NamedTuple
 from virtualserver.agent.attempts import Attempts
 from virtualserver.agent.record import Record
 from virtualserver.api.reasons import Reason
+from virtualserver.kernel.modules import missing_module
 from virtualserver.kernel.port import Kernel
 from virtualserver.model.operations import Operation, Outcome, ReplaceRules, WriteSysctl
 from virtualserver.model.types import Owned, State
@@ -205,12 +206,12 @@ class Programmer:
 
     def _judge(self, plan: Plan, left: tuple[Operation, ...], outcomes: list[Outcome]) -> None:
         """Count a failure for whoever still has operations left; whoever has none is as intended."""
-        messages = {outcome.operation: outcome.message for outcome in outcomes if not outcome.ok}
+        refused = {outcome.operation: outcome for outcome in outcomes if not outcome.ok}
         failed: dict[ObjectKey, Finding] = {}
         for operation in left:
-            text = messages.get(operation, f"the kernel does not hold it after {PASSES} passes: {operation}")
+            finding = _finding(operation, refused.get(operation))
             for owner in plan.blamed(operation):
-                failed.setdefault(owner, Finding(False, Reason.KERNEL_REFUSED, text))
+                failed.setdefault(owner, finding)
         now = self._clock()
         self._attempts.keep_only(plan.here)
         for owner, finding in failed.items():
@@ -224,6 +225,15 @@ def _seldom_read(operation: Operation) -> bool:
     return isinstance(operation, ReplaceRules) or (
         isinstance(operation, WriteSysctl) and settings.is_advertisement(operation.name)
     )
+
+
+def _finding(operation: Operation, outcome: Outcome | None) -> Finding:
+    """Return why the kernel does not hold what an operation should have made."""
+    if outcome is None:
+        text = f"the kernel does not hold it after {PASSES} passes: {operation}"
+        return Finding(False, Reason.KERNEL_REFUSED, text)
+    missing = bool(missing_module(operation, outcome.errno))
+    return Finding(False, Reason.KERNEL_MODULE_MISSING if missing else Reason.KERNEL_REFUSED, outcome.message)
 
 
 def _leaving(plan: Plan, actual: State) -> bool:

@@ -59,6 +59,7 @@ class Kind:
 
 
 _AGE = Column("Age", ".metadata.creationTimestamp", "Time since it was created.", "date")
+_DEGRADED = '.status.conditions[?(@.type=="Degraded")]'
 _AVAILABLE = '.status.conditions[?(@.type=="Available")]'
 
 KINDS = (
@@ -82,6 +83,8 @@ KINDS = (
             Column("Reason", f"{_AVAILABLE}.reason", "Why it is available, or not."),
             _AGE,
             Column("All-Addresses", ".spec.addresses", "All virtual addresses.", priority=1),
+            Column("Degraded", f"{_DEGRADED}.reason", "What preflight found first, or NoFinding.", priority=1),
+            Column("Finding", f"{_DEGRADED}.message", "The same in words.", priority=1),
         ),
     ),
     Kind(

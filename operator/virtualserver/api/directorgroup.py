@@ -65,6 +65,14 @@ class DirectorGroupSpec(ApiModel):
         max_length=64,
         description="Networks in which real servers given by address must lie. Empty: no limit.",
     )
+    client_networks: Annotated[list[Network], Distinct()] = Field(
+        [],
+        max_length=64,
+        description=(
+            "Networks from which clients come. Only preflight reads them: it looks for routes back to each. "
+            "Empty: the networks of the virtual addresses."
+        ),
+    )
     tunnel_sources: Annotated[list[Address], Distinct()] = Field(
         [],
         max_length=64,

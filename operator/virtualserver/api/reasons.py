@@ -12,6 +12,7 @@ class ConditionType(enum.StrEnum):
     RESOLVED_REFS = "ResolvedRefs"
     PROGRAMMED = "Programmed"
     AVAILABLE = "Available"
+    DEGRADED = "Degraded"
 
 
 class Reason(enum.StrEnum):
@@ -41,11 +42,26 @@ class Reason(enum.StrEnum):
     FOREIGN_LINK = "ForeignLink"
     FOREIGN_PORT = "ForeignPort"
     LINK_NOT_FOUND = "LinkNotFound"
+    KERNEL_MODULE_MISSING = "KernelModuleMissing"
     # Available
     REAL_SERVERS_UP = "RealServersUp"
     NO_REAL_SERVER_UP = "NoRealServerUp"
     NO_REAL_SERVERS = "NoRealServers"
     NOT_PROGRAMMED = "NotProgrammed"
+    # Degraded: what preflight finds (docs/preflight.md)
+    NO_FINDING = "NoFinding"
+    OTHER_FINDING = "OtherFinding"
+    NO_ROUTE_TO_REAL_SERVER = "NoRouteToRealServer"
+    NO_ROUTE_BACK = "NoRouteBack"
+    ADDRESS_ANSWERED_TWICE = "AddressAnsweredTwice"
+    REVERSE_PATH_FILTER = "ReversePathFilter"
+    DECAPSULATION_MISSING = "DecapsulationMissing"
+    ADDRESS_NOT_HELD = "AddressNotHeld"
+    MTU_TOO_SMALL = "MtuTooSmall"
+    REPLIES_BYPASS_DIRECTOR = "RepliesBypassDirector"
+    TUNNEL_SOURCE_UNKNOWN = "TunnelSourceUnknown"
+    NOT_ON_LINK = "NotOnLink"
+    LINK_DOWN = "LinkDown"
     # real servers
     MONITOR_SUCCEEDED = "MonitorSucceeded"
     NO_MONITOR = "NoMonitor"

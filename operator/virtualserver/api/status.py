@@ -1,6 +1,6 @@
 """What a ``VirtualServer``'s status says. Each part has one writer (its field manager):
 
-controller: observedGeneration, conditions Accepted and ResolvedRefs;
+controller: observedGeneration, conditions Accepted, ResolvedRefs and Degraded (made from all findings);
 the active director's agent: conditions Programmed and Available, realServers, readyRealServers,
 activeDirector, and its own entry of directors.
 Where no director is active, or the active one does not answer, the controller says so in its place; what the agent
@@ -9,7 +9,7 @@ of a node said that is no director any more, the controller takes back.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,21 @@ class KernelService(ApiModel):
     )
 
 
+class FindingStatus(ApiModel):
+    """Something that stands in the way of packets, seen by one node before or while they flow (preflight)."""
+
+    reason: str = Field(description="One word: what is wrong. docs/preflight.md lists them.")
+    message: str = Field(description="What is wrong, where, and the way out.")
+    real_server: str | None = Field(None, description="The real server that it is about, when it is about one.")
+
+
+FINDINGS: Any = Field(
+    default=[],
+    description="What is wrong here for this virtual server (the first 32).",
+    json_schema_extra={"x-kubernetes-list-type": "atomic"},
+)
+
+
 class DirectorStatus(ApiModel):
     """What one director's kernel holds for this virtual server, read back, not assumed."""
 
@@ -73,6 +88,7 @@ class DirectorStatus(ApiModel):
     services: list[KernelService] = Field(
         [], description="Virtual services in the kernel.", json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
+    findings: list[FindingStatus] = FINDINGS
     reported: str | None = Field(None, description="When this changed last.", json_schema_extra={"format": "date-time"})
 
 
@@ -84,6 +100,7 @@ class NodeStatus(ApiModel):
     reason: str = Field(description="One word: Programmed, or why it is not.")
     message: str = Field(description="The same in a sentence.")
     ready_pods: str | None = Field(None, description="How many pods of this node are up, of how many.")
+    findings: list[FindingStatus] = FINDINGS
     reported: str | None = Field(None, description="When this changed last.", json_schema_extra={"format": "date-time"})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from virtualserver.api.reasons import ConditionType, Reason
+from virtualserver.controller.findings import degraded, told
 from virtualserver.plan import directors
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.status import condition
@@ -14,11 +15,14 @@ from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, Wo
 Json = dict[str, Any]
 
 
-def virtual_server_status(server: VirtualServer, verdict: Verdict) -> Json:
-    """Return what the controller always says of a virtual server."""
+def virtual_server_status(server: VirtualServer, verdict: Verdict, known: Json | None = None) -> Json:
+    """Return what the controller always says of a virtual server; ``known`` is its whole status as last seen."""
     conditions = [condition(ConditionType.ACCEPTED, verdict.accepted, server.generation)]
     if verdict.accepted.ok:
         conditions.append(condition(ConditionType.RESOLVED_REFS, verdict.resolved, server.generation))
+        found = degraded(told(known or {}))
+        if found is not None:
+            conditions.append(condition(ConditionType.DEGRADED, found, server.generation))
     return {"observedGeneration": server.generation, "conditions": conditions}
 
 

@@ -19,6 +19,7 @@ from virtualserver.cluster.watch import Sink
 from virtualserver.controller.agents import Agents
 from virtualserver.controller.fallback import Fallback
 from virtualserver.controller.feed import Feed
+from virtualserver.controller.findings import FindingsSeen
 from virtualserver.controller.leftovers import Leftovers
 from virtualserver.controller.reconcile import Reconciler
 from virtualserver.controller.settings import Settings, settings
@@ -63,7 +64,7 @@ async def run(chosen: Settings, stop: asyncio.Event) -> None:
     agents = Agents(chosen.agent_port, store.world, dirty.set)
     fallback, leftovers = Fallback(api, agents), Leftovers(api)
     sinks: dict[str, list[Sink]] = {resource.kind: [store] for resource in WATCHED}
-    sinks[VIRTUAL_SERVERS.kind] += [own, fallback, leftovers]
+    sinks[VIRTUAL_SERVERS.kind] += [own, fallback, leftovers, FindingsSeen()]
     sinks[DIRECTOR_GROUPS.kind] += [groups]
     feed = Feed(sinks, dirty.set)
     reconciler = Reconciler(store, agents, own, fallback, leftovers, groups, events)

@@ -87,8 +87,8 @@ class Reconciler:
         self._told = {told: finding for told, finding in self._told.items() if told[0] in living}
 
     def _say(self, server: VirtualServer, verdict: Verdict, unreachable: frozenset[str]) -> None:
-        self._own.set(server.key, virtual_server_status(server, verdict))
         known = self._own.seen(server.key) or {}
+        self._own.set(server.key, virtual_server_status(server, verdict, known))
         instead = fallback_status(server, verdict, unreachable, str(known.get("readyRealServers", "")))
         active = verdict.group.active if verdict.group else None
         self._fallback.set(server.key, instead, active if active in unreachable else None)

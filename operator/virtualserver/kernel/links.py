@@ -27,7 +27,7 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _MARK = struct.pack("=I", MARK)
 _TRIES = 6
 
-IFF_UP, IFF_LOOPBACK, IFF_NOARP = 0x1, 0x8, 0x80
+IFF_UP, IFF_LOOPBACK, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
 
 
 @dataclass(frozen=True, slots=True)

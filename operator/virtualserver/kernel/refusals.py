@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable
 
+from virtualserver.kernel.modules import missing_module
 from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
@@ -154,7 +155,9 @@ def explain(operation: Operation, number: int, reason: str = "") -> str:
     """Return one line: what was to be done, why it was refused, the errno's name."""
     name = errno.errorcode.get(number, str(number))
     why = reason or _reason(operation, number) or _common(number)
-    return f"{describe(operation)}: {why} ({name})"
+    module = missing_module(operation, number)
+    way_out = f"; load the module {module} (modprobe {module})" if module else ""
+    return f"{describe(operation)}: {why} ({name}){way_out}"
 
 
 def describe(operation: Operation) -> str:

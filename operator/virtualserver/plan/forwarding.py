@@ -65,11 +65,11 @@ def from_director(
         }
     weights: dict[DestinationKey, int] = {}
     for one in shares:
-        receiver = _receiver(one.candidate, address, virtual.port, nodes)
+        receiver = receiver_of(one.candidate, address, virtual.port, nodes)
         if receiver is not None and one.weight is not None and one.candidate.node != node:
             weights[receiver] = min(weights.get(receiver, 0) + one.weight, MAX_WEIGHT)
     found = from_node(virtual, shares, node)
-    found |= {key: _content(forwarding, weights[key]) for key in _usable(forwarding, address, weights)}
+    found |= {key: _content(forwarding, weights[key]) for key in usable(forwarding, address, weights)}
     return {key: found[key] for key in sorted(found, key=lambda key: (address_order(key.address), key.port))}
 
 
@@ -89,14 +89,16 @@ def from_node(
 def serves(candidate: Candidate, held: Mapping[ServiceKey, Service], node: str, nodes: Mapping[str, Node]) -> bool:
     """Return whether services of the kernel give connections to a real server, or to the node that has it as a pod."""
     for key, service in held.items():
-        receiver = candidate.key if candidate.node == node else _receiver(candidate, key.address, key.port, nodes)
+        receiver = candidate.key if candidate.node == node else receiver_of(candidate, key.address, key.port, nodes)
         found = service.destinations.get(receiver) if receiver is not None else None
         if found is not None and found.weight > 0:
             return True
     return False
 
 
-def _receiver(candidate: Candidate, virtual: IPAddress, port: int, nodes: Mapping[str, Node]) -> DestinationKey | None:
+def receiver_of(
+    candidate: Candidate, virtual: IPAddress, port: int, nodes: Mapping[str, Node]
+) -> DestinationKey | None:
     """Return whom packets for a real server are sent to: itself, or its node (by its address of the same family)."""
     if not candidate.node:
         return candidate.key
@@ -107,7 +109,7 @@ def _receiver(candidate: Candidate, virtual: IPAddress, port: int, nodes: Mappin
     return DestinationKey(by_family[0], port) if by_family else None
 
 
-def _usable(forwarding: Forwarding, virtual: IPAddress, receivers: Iterable[DestinationKey]) -> list[DestinationKey]:
+def usable(forwarding: Forwarding, virtual: IPAddress, receivers: Iterable[DestinationKey]) -> list[DestinationKey]:
     """Return the receivers of the virtual address's own family; a tunnel may use the others, if there are none.
 
     The kernel mixes families in tunnels only (``ip_vs_ctl.c``: ``ip_vs_genl_new_dest``, ``ip_vs_add_dest``).

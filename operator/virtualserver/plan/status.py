@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from virtualserver.api.reasons import ConditionType, Reason
 from virtualserver.api.status import (
     Condition,
     DirectorStatus,
+    FindingStatus,
     KernelRealServer,
     KernelService,
     NodeStatus,
@@ -20,6 +21,7 @@ from virtualserver.api.status import (
 from virtualserver.model.types import IPAddress, Service, ServiceKey, State, address_order
 from virtualserver.plan.desired import Plan
 from virtualserver.plan.diff import present, settled
+from virtualserver.plan.faults import Fault
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.verdicts import Verdict, service_keys
@@ -27,6 +29,9 @@ from virtualserver.plan.world import ObjectKey, VirtualServer
 
 SHOWN_REAL_SERVERS = 64
 """How many real servers of one service a status repeats from the kernel; objects of the API have a size limit."""
+
+SHOWN_FINDINGS = 32
+"""How many findings one node tells of one virtual server; the first ones in their order, so the same every time."""
 
 Json = dict[str, Any]
 
@@ -39,11 +44,20 @@ class Seen:
     plan: Plan
     actual: State
     problems: Mapping[ObjectKey, Finding]
+    faults: Mapping[ObjectKey, tuple[Fault, ...]] = field(default_factory=dict)
+    """What preflight found."""
 
     @cached_property
     def announced(self) -> frozenset[IPAddress]:
         """Addresses that the kernel holds, whoever put them there."""
         return frozenset(address.address for address in self.actual.addresses)
+
+    def standing(self, key: ObjectKey) -> tuple[Fault, ...]:
+        """Return all that stands in the way of one virtual server here, a refusal for want of a module included."""
+        found, problem = self.faults.get(key, ()), self.problems.get(key)
+        if problem is None or problem.reason is not Reason.KERNEL_MODULE_MISSING:
+            return found
+        return tuple(sorted((Fault(problem.reason, "", problem.message), *found)))
 
     def about(self, server: VirtualServer) -> tuple[object, ...]:
         """Return all that the status of one virtual server is made from: equal values make equal statuses."""
@@ -53,6 +67,7 @@ class Seen:
             server.key in self.plan.active,
             self.plan.real_servers.get(server.key),
             self.problems.get(server.key),
+            self.faults.get(server.key, ()),
             self.plan.pods.get(server.key),
             _held(server, self) if server.key in self.plan.here - self.plan.active else None,
             tuple(
@@ -95,6 +110,7 @@ def node_status(server: VirtualServer, seen: Seen) -> Json:
         reason=finding.reason,
         message=finding.message,
         ready_pods=ready_count(pods) if pods else None,
+        findings=_findings(server, seen),
         reported=None,
     )
     return {"nodes": [entry.wire()]}
@@ -180,8 +196,16 @@ def _director(server: VirtualServer, seen: Seen, role: DirectorRole, programmed:
         programmed_generation=server.generation if programmed and programmed.ok else None,
         announced=[str(address) for address in announced],
         services=[_kernel_service(key, seen.actual.services[key]) for key in held],
+        findings=_findings(server, seen),
         reported=None,
     )
+
+
+def _findings(server: VirtualServer, seen: Seen) -> list[FindingStatus]:
+    return [
+        FindingStatus(reason=one.reason, message=one.message, real_server=one.real_server or None)
+        for one in seen.standing(server.key)[:SHOWN_FINDINGS]
+    ]
 
 
 def _kernel_service(key: ServiceKey, service: Service) -> KernelService:

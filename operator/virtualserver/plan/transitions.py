@@ -31,6 +31,9 @@ def transitions(before: Seen, after: Seen) -> Iterator[Transition]:
             yield from _real_servers(key, before.plan.real_servers[key], servers)
     yield from _addresses(before, after)
     yield from _problems(before.problems, after.problems)
+    for key, found in after.faults.items():
+        for fault in sorted(set(found) - set(before.faults.get(key, ()))):
+            yield Transition(key, fault.reason, f"{after.node}: {fault.message}", True)
 
 
 def _real_servers(

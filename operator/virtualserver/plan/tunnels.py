@@ -74,7 +74,12 @@ def segment(tunnel: Tunnel, inner: int, outer: int, mtu: int) -> int:
 
     ``inner`` and ``outer`` are IP versions. As the kernel reckons (``ip_vs_xmit.c``: ``ip_vs_tunnel_xmit``).
     """
-    return mtu - _HEADER[outer] - _extra(tunnel) - _HEADER[inner] - _TCP
+    return mtu - overhead(tunnel, outer) - _HEADER[inner] - _TCP
+
+
+def overhead(tunnel: Tunnel, outer: int) -> int:
+    """Return how many bytes wrapping adds to a packet; ``outer`` is the IP version of the way."""
+    return _HEADER[outer] + _extra(tunnel)
 
 
 def _extra(tunnel: Tunnel) -> int:
