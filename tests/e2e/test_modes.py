@@ -6,9 +6,7 @@ A cell of the matrix that a kernel cannot do would be named here and in docs/mod
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ import pytest
 from e2e.world import VIP, VIP6, Cluster, Json, eventually, virtual_server
 from lab.lab import Lab
 
-PROBE = Path(__file__).with_name("probe.py")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 NODES = ("198.18.0.31", "198.18.0.32", "fd00:18::31", "fd00:18::32")
 BEHIND = ("198.18.1.21", "198.18.1.22", "fd00:18:1::21", "fd00:18:1::22")
@@ -59,12 +56,6 @@ def echo(mode: str) -> Json:
     )
 
 
-def probe(cluster: Cluster, count: int, targets: list[tuple[str, str, int]]) -> list[Json]:
-    words = [str(word) for target in targets for word in target]
-    out = cluster.lab.host("client").run([sys.executable, str(PROBE), str(count), *words], timeout=120).out
-    return [dict(json.loads(line)) for line in out.splitlines()]
-
-
 def measure(cluster: Cluster, mode: str) -> dict[tuple[str, str], Json]:
     cluster.delete("matrix")
     eventually(lambda: cluster.table() == "", 10, "clean before")
@@ -72,7 +63,7 @@ def measure(cluster: Cluster, mode: str) -> dict[tuple[str, str], Json]:
     cluster.available("matrix", f"{len(MODES[mode][1])}/{len(MODES[mode][1])}", seconds=20)
     cluster.nodes_ready("matrix", 2 if MODES[mode][1][0] in NODES else 0)
     cells = [(protocol, address) for protocol in PROTOCOLS for address in (VIP, VIP6)]
-    return dict(zip(cells, probe(cluster, COUNT, [(*cell, 7) for cell in cells]), strict=True))
+    return dict(zip(cells, cluster.probe(COUNT, [(*cell, 7) for cell in cells]), strict=True))
 
 
 @pytest.mark.parametrize("address", [VIP, VIP6], ids=["IPv4", "IPv6"])

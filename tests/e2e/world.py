@@ -24,6 +24,7 @@ REAL_SERVERS = ("198.18.1.21", "198.18.1.22", "198.18.1.23")
 REAL_SERVERS6 = ("fd00:18:1::21", "fd00:18:1::22", "fd00:18:1::23")
 MONITOR = {"type": "TCP", "interval": "500ms", "timeout": "400ms", "rise": 2, "fall": 2}
 LOAD = Path(__file__).with_name("load.py")
+PROBE = Path(__file__).with_name("probe.py")
 NEIGHBOURS = Path(__file__).with_name("neighbours.py")
 SERVICES = ("web", "web-alt", "echo")
 
@@ -127,6 +128,12 @@ class Cluster:
             )
 
         eventually(check, seconds, f"{name} available {ready or ''}")
+
+    def probe(self, count: int, targets: list[tuple[str, str, int]]) -> list[Json]:
+        """``count`` exchanges with each target (protocol, address, port); returns what came of each."""
+        words = [str(word) for target in targets for word in target]
+        out = self.lab.host("client").run([sys.executable, str(PROBE), str(count), *words], timeout=120).out
+        return [dict(json.loads(line)) for line in out.splitlines()]
 
     def nodes_ready(self, name: str = "web", count: int = 2) -> None:
         """Wait until so many nodes with real servers hold what they need, for the newest spec."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from virtualserver.agent.attempts import Attempts
 from virtualserver.agent.record import Record
+from virtualserver.agent.succession import Succession
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.modules import missing_module
 from virtualserver.kernel.port import Kernel
@@ -81,6 +82,7 @@ class Programmer:
         self._state = State()
         self._expire_until: float | None = None
         self._rested: _Rest | None = None
+        self._succession = Succession()
 
     @property
     def owned(self) -> Owned:
@@ -179,7 +181,7 @@ class Programmer:
             uplinks=settings.uplinks(actual),
             mtus=mtus,
         )
-        plan = make_plan(actual, circumstances)
+        plan = self._succession.plan(make_plan(actual, circumstances), actual, now)
         if _leaving(plan, actual):
             self._expire_until = now + EXPIRE_FOR
             circumstances = replace(circumstances, leaving=True)
@@ -190,7 +192,7 @@ class Programmer:
         found = _blame(plan, conflicts(plan.state, actual, self.owned))
         if found:
             plan = make_plan(actual, replace(circumstances, suspended=circumstances.suspended | found.keys()))
-        return plan, found
+        return self._succession.plan(plan, actual, now), found
 
     def _apply(self, operations: tuple[Operation, ...], actual: State) -> list[Outcome]:
         self._record.claim(operations, actual.sysctls)

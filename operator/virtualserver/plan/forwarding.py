@@ -90,8 +90,10 @@ def serves(candidate: Candidate, held: Mapping[ServiceKey, Service], node: str, 
     """Return whether services of the kernel give connections to a real server, or to the node that has it as a pod."""
     for key, service in held.items():
         receiver = candidate.key if candidate.node == node else receiver_of(candidate, key.address, key.port, nodes)
-        found = service.destinations.get(receiver) if receiver is not None else None
-        if found is not None and found.weight > 0:
+        if receiver is None:
+            continue
+        entries = (service.destinations.get(receiver), service.destinations.get(DestinationKey(receiver.address, 0)))
+        if any(found is not None and found.weight > 0 for found in entries):
             return True
     return False
 

@@ -1,0 +1,54 @@
+"""A real server whose mode changes: which entries of the kernel serve it, and for how long."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from virtualserver.model.types import DestinationContent, DestinationKey, ForwardingMethod, Service, ServiceContent
+from virtualserver.plan.succession import succeeded
+
+RS, HEIR = DestinationKey(ip_address("198.18.0.31"), 80), DestinationKey(ip_address("198.18.0.31"), 0)
+NAT, TUNNEL = DestinationContent(1), DestinationContent(1, ForwardingMethod.TUNNEL)
+DIRECT = DestinationContent(1, ForwardingMethod.DIRECT_ROUTING)
+
+
+def service(**entries: DestinationContent) -> Service:
+    return Service(ServiceContent("rr"), {RS if name == "own" else HEIR: one for name, one in entries.items()})
+
+
+def after(wanted: DestinationContent, found: Service, *, expired: bool = False) -> Service:
+    return succeeded(service(own=wanted), found, lambda _: expired)
+
+
+def quiet(content: DestinationContent) -> DestinationContent:
+    return DestinationContent(0, content.method)
+
+
+@pytest.mark.parametrize("before", [NAT, TUNNEL])
+def test_direct_routing_gets_an_entry_of_its_own_beside_the_old_one(before: DestinationContent) -> None:
+    changed = after(DIRECT, service(own=before))
+    assert changed == service(own=quiet(before), heir=DIRECT)
+    assert after(DIRECT, changed) == changed, "and that stays so"
+    assert after(DIRECT, changed, expired=True) == service(heir=DIRECT)
+    assert after(DIRECT, service(heir=DIRECT)) == service(heir=DIRECT)
+
+
+@pytest.mark.parametrize("next_one", [NAT, TUNNEL])
+def test_the_way_back_keeps_the_entry_of_direct_routing_while_connections_may_live(
+    next_one: DestinationContent,
+) -> None:
+    changed = after(next_one, service(heir=DIRECT))
+    assert changed == service(own=next_one, heir=quiet(DIRECT))
+    assert after(next_one, changed, expired=True) == service(own=next_one)
+
+
+@pytest.mark.parametrize("content", [NAT, TUNNEL, DIRECT])
+def test_where_no_mode_changes_nothing_is_different(content: DestinationContent) -> None:
+    for found in (service(), service(own=content)):
+        assert after(content, found) == service(own=content)
+
+
+def test_nat_becomes_a_tunnel_in_place() -> None:
+    assert after(TUNNEL, service(own=NAT)) == service(own=TUNNEL)
