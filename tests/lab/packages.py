@@ -16,14 +16,17 @@ PACKAGES = {
     "curl": "requests in the hosts",
     "etcd-server": "etcd",
     "ethtool": "switch off offloads that the guest cannot take",
+    "iperf3": "throughput over one connection",
     "iproute2": "links, addresses, namespaces",
     "iptables": "iptables-legacy with the ipvs match",
+    "haproxy": "a load balancer to measure against, and the web server behind both",
     "ipvsadm": "look at IPVS, and program it by hand",
     "keepalived": "VRRP between directors",
     "kmod": "load the guest's modules",
     "openssl": "the lab's own certificate authority",
     "tcpdump": "look at packets in the hosts",
     "user-mode-linux": "the kernel with IPVS: linux.uml and its modules",
+    "wrk": "connections a second, with few system calls each",
 }
 
 
