@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench import traffic
 from bench.figures import Figure
-from bench.modes import BEHIND, MODES, NODES, Mode
+from bench.modes import BEHIND, MODES, NODES, Mode, virtual_address
 from bench.ways import WAYS, active_director
 from lab.console import say
 from lab.lab import Lab
@@ -69,11 +69,11 @@ Samples = dict[str, dict[str, list[float]]]
 
 def _rounds(lab: Lab, mode: Mode, director: str, rounds: int, times: int) -> Samples:
     samples: Samples = {one.name: {way: [] for way in WAYS} for one in measures(mode)}
-    order = list(WAYS.items())
+    order = [(name, way, virtual_address(mode, at)) for at, (name, way) in enumerate(WAYS.items())]
     for number in range(rounds):
         say(f"bench: {mode.name}, round {number + 1} of {rounds}")
-        for name, way in order if number % 2 == 0 else order[::-1]:
-            with way(lab, mode, director) as address:
+        for name, way, vip in order if number % 2 == 0 else order[::-1]:
+            with way(lab, mode, vip, director) as address:
                 time.sleep(SETTLE)
                 for one in measures(mode) * (times if name in CLOSE else 1):
                     samples[one.name][name].append(one.take(lab, address, SECONDS))

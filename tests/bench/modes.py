@@ -7,7 +7,6 @@ and addresses, no packet filter, no settings beyond those without which no answe
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-VIP = "198.18.0.100"
 WEB, SINK = 8090, 5201
 """Ports of the short exchanges and of the long streams."""
 SCHEDULERS = {WEB: "rr", SINK: "sh"}
@@ -52,30 +51,36 @@ MODES = [
 ]
 
 
-def setting_up(mode: Mode, director: str, remote: str) -> Commands:
+def virtual_address(mode: Mode, way: int) -> str:
+    """One for each mode and way: the kernel keeps connections for two minutes after their virtual service has gone,
+    and would drop those that come again from the same port by another way (`ip_vs_core.c`: `ip_vs_in_hook`)."""
+    return f"198.18.0.{100 + 10 * MODES.index(mode) + way}"
+
+
+def setting_up(mode: Mode, vip: str, director: str, remote: str) -> Commands:
     """Everything by hand; `remote` is the director's address towards the real servers."""
-    return {name: _server(mode, address, remote) for name, address in _receivers(mode).items()} | {
+    return {name: _server(mode, vip, address, remote) for name, address in _receivers(mode).items()} | {
         director: [
             *([f"ip address add {GATEWAY} dev eth1"] if not _receivers(mode) else []),
-            *(f"ipvsadm -A -t {VIP}:{port} -s {scheduler}" for port, scheduler in SCHEDULERS.items()),
+            *(f"ipvsadm -A -t {vip}:{port} -s {scheduler}" for port, scheduler in SCHEDULERS.items()),
             *(
-                f"ipvsadm -a -t {VIP}:{port} -r {address}:{port} {mode.method}"
+                f"ipvsadm -a -t {vip}:{port} -r {address}:{port} {mode.method}"
                 for port in SCHEDULERS
                 for address in mode.servers.values()
             ),
-            f"ip address add {VIP}/32 dev eth0",
+            f"ip address add {vip}/32 dev eth0",
         ]
     }
 
 
-def tearing_down(mode: Mode, director: str) -> Commands:
+def tearing_down(mode: Mode, vip: str, director: str) -> Commands:
     """The way back; each command may fail, for the way there may have been interrupted."""
     undo = [f"ip link del {LINK}", *(f"ip fou del port {GUE_PORT}" for line in mode.tunnel if " fou " in line)]
     quiet = [f"sysctl -qw net.ipv4.conf.eth0.{name}=0" for name in ("arp_ignore", "arp_announce")]
     gateway = [f"ip address del {GATEWAY} dev eth1"] if not _receivers(mode) else []
-    services = [f"ipvsadm -D -t {VIP}:{port}" for port in SCHEDULERS]
+    services = [f"ipvsadm -D -t {vip}:{port}" for port in SCHEDULERS]
     return {name: [*undo, *quiet] for name in _receivers(mode)} | {
-        director: [f"ip address del {VIP}/32 dev eth0", *services, *gateway]
+        director: [f"ip address del {vip}/32 dev eth0", *services, *gateway]
     }
 
 
@@ -84,11 +89,11 @@ def _receivers(mode: Mode) -> dict[str, str]:
     return {} if mode.method == "-m" else mode.servers
 
 
-def _server(mode: Mode, local: str, remote: str) -> list[str]:
+def _server(mode: Mode, vip: str, local: str, remote: str) -> list[str]:
     made = [one.format(local=local, remote=remote) for one in mode.tunnel] or [f"ip link add {LINK} type dummy"]
     return [
         "sysctl -qw net.ipv4.conf.eth0.arp_ignore=1 net.ipv4.conf.eth0.arp_announce=2",
         *made,
-        f"ip address add {VIP}/32 dev {LINK}",
+        f"ip address add {vip}/32 dev {LINK}",
         f"ip link set {LINK} up",
     ]

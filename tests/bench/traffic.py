@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL
 
-from bench.modes import SINK, VIP, WEB
+from bench.modes import SINK, WEB
 from lab.console import LabError, wait_until
 from lab.hosts import Process
 from lab.lab import Lab
@@ -34,12 +34,12 @@ frontend web
 """
 
 
-def proxy(servers: Iterable[str]) -> str:
+def proxy(vip: str, servers: Iterable[str]) -> str:
     """HAProxy's configuration as a TCP load balancer with the same schedulers as ours."""
     listed = list(servers)
     parts = [_COMMON, "    mode tcp\n"]
     for port, balance in ((WEB, "roundrobin"), (SINK, "source")):
-        parts += [f"listen on-{port}\n    bind {VIP}:{port}\n    balance {balance}\n"]
+        parts += [f"listen on-{port}\n    bind {vip}:{port}\n    balance {balance}\n"]
         parts += [f"    server s{number} {address}:{port}\n" for number, address in enumerate(listed)]
     return "".join(parts)
 

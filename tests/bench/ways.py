@@ -5,61 +5,61 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from bench import traffic
-from bench.modes import SCHEDULERS, VIP, Commands, Mode, setting_up, tearing_down
+from bench.modes import SCHEDULERS, Commands, Mode, setting_up, tearing_down
 from lab.console import LabError, wait_until
 from lab.interrupts import uninterrupted
 from lab.lab import Lab
 
 COLLECTION = "/apis/virtualserver.dev/v1alpha1/namespaces/default/virtualservers"
 PATIENCE = 40
-Way = Callable[[Lab, Mode, str], AbstractContextManager[str]]
-"""Takes the director's name too; the block gets the address that the client uses."""
+Way = Callable[[Lab, Mode, str, str], AbstractContextManager[str]]
+"""Takes a virtual address and the director's name too; the block gets the address that the client uses."""
 
 
 @contextmanager
-def ours(lab: Lab, mode: Mode, director: str) -> Iterator[str]:
+def ours(lab: Lab, mode: Mode, vip: str, director: str) -> Iterator[str]:
     """Two virtual servers at one address, with the default monitor."""
-    names = {f"bench-{port}": _spec(mode, port, scheduler) for port, scheduler in SCHEDULERS.items()}
+    names = {f"bench-{port}": _spec(mode, vip, port, scheduler) for port, scheduler in SCHEDULERS.items()}
     try:
         for name, spec in names.items():
             made = {"apiVersion": "virtualserver.dev/v1alpha1", "kind": "VirtualServer", "metadata": {"name": name}}
             lab.api.request("POST", COLLECTION, made | {"spec": spec})
         _until(lambda: all(_ready(lab, mode, name) for name in names), f"{mode.name} ready")
-        yield VIP
+        yield vip
     finally:
         with uninterrupted():
             lab.kubectl("delete", "virtualservers", "--ignore-not-found", *names)
-            _clean(lab, mode, director)
+            _clean(lab, mode, vip, director)
 
 
 @contextmanager
-def by_hand(lab: Lab, mode: Mode, director: str) -> Iterator[str]:
+def by_hand(lab: Lab, mode: Mode, vip: str, director: str) -> Iterator[str]:
     """With `ipvsadm` and `ip`; see modes.py for every command."""
     remote = _address_of(director)
     try:
-        _run(lab, setting_up(mode, director, remote), check=True)
-        yield VIP
+        _run(lab, setting_up(mode, vip, director, remote), check=True)
+        yield vip
     finally:
         with uninterrupted():
-            _run(lab, tearing_down(mode, director), check=False)
-            _clean(lab, mode, director)
+            _run(lab, tearing_down(mode, vip, director), check=False)
+            _clean(lab, mode, vip, director)
 
 
 @contextmanager
-def haproxy(lab: Lab, mode: Mode, director: str) -> Iterator[str]:
+def haproxy(lab: Lab, mode: Mode, vip: str, director: str) -> Iterator[str]:
     """The client's connection ends at the director, and a second one goes on."""
     host = lab.host(director)
-    host.run(f"ip address add {VIP}/32 dev eth0")
+    host.run(f"ip address add {vip}/32 dev eth0")
     try:
-        with traffic.haproxy(lab, director, traffic.proxy(mode.servers.values())):
-            yield VIP
+        with traffic.haproxy(lab, director, traffic.proxy(vip, mode.servers.values())):
+            yield vip
     finally:
         with uninterrupted():
-            host.run(f"ip address del {VIP}/32 dev eth0")
+            host.run(f"ip address del {vip}/32 dev eth0")
 
 
 @contextmanager
-def direct(lab: Lab, mode: Mode, director: str) -> Iterator[str]:
+def direct(lab: Lab, mode: Mode, vip: str, director: str) -> Iterator[str]:
     """To one real server's own address."""
     yield mode.near
 
@@ -76,9 +76,9 @@ def active_director(lab: Lab) -> str:
     raise LabError(f"no director is active after {PATIENCE} s")
 
 
-def _spec(mode: Mode, port: int, scheduler: str) -> dict[str, Any]:
+def _spec(mode: Mode, vip: str, port: int, scheduler: str) -> dict[str, Any]:
     return {
-        "addresses": [VIP],
+        "addresses": [vip],
         "ports": [{"port": port}],
         "forwarding": mode.forwarding,
         "scheduler": {"name": scheduler},
@@ -95,13 +95,13 @@ def _ready(lab: Lab, mode: Mode, name: str) -> bool:
     return status.get("readyRealServers") == f"{count}/{count}" and len(nodes) == wanted
 
 
-def _clean(lab: Lab, mode: Mode, director: str) -> None:
+def _clean(lab: Lab, mode: Mode, vip: str, director: str) -> None:
     """Wait until nobody holds the virtual address or knows the service: the next way starts from here."""
 
     def check() -> bool:
         left = lab.host(director).run("ipvsadm -Sn").out
         held = "".join(lab.host(name).run("ip -4 -o address").out for name in (director, *mode.servers))
-        return not left.strip() and f" {VIP}/" not in held
+        return not left.strip() and f" {vip}/" not in held
 
     _until(check, f"{mode.name} removed")
 
