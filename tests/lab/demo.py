@@ -19,7 +19,8 @@ from lab.guest import CHECKOUT
 from lab.lab import Lab
 
 EXAMPLE = CHECKOUT / "examples" / "web.yaml"
-VIP = "198.18.0.100"
+TUNNEL = CHECKOUT / "examples" / "tunnel.yaml"
+VIP, TUNNEL_VIP = "198.18.0.100", "198.18.0.103"
 VICTIM, VICTIM_ADDRESS = "rs-2", "198.18.1.22"
 CLIENT = CHECKOUT / "tests" / "e2e" / "load.py"
 REQUESTS = f"for i in $(seq 12); do curl -sS --max-time 5 http://{VIP}/; done"
@@ -37,7 +38,7 @@ class Demo:
 
     def run(self) -> bool:
         """Play all steps; False as soon as one is not as it should be."""
-        steps = (self.apply, self.spread, self.crash, self.repair, self.delete)
+        steps = (self.apply, self.spread, self.crash, self.repair, self.tunnel, self.delete)
         return all(self._step(step) for step in steps)
 
     def summary(self) -> None:
@@ -109,8 +110,24 @@ class Demo:
         self._kubectl("get", "vs", "web")
         return f"up and serving again after {took:.1f} s"
 
+    def tunnel(self) -> str:
+        """Pods behind a tunnel see the client's own address."""
+        self._kubectl("apply", "-f", str(TUNNEL.relative_to(CHECKOUT)))
+        _until(lambda: self._status("pods").get("readyRealServers") == "3/3", 20, "three pods up")
+        _until(lambda: len(self._ready_nodes("pods")) == 2, 20, "both nodes ready")
+        answers = self._host(
+            "client", f"for i in $(seq 6); do curl -sS --max-time 5 http://{TUNNEL_VIP}/; done", show=True
+        )
+        self._host(self._director(), f"ipvsadm -Ln -t {TUNNEL_VIP}:80", show=True)
+        self._host("node-1", "ipvsadm -Ln", show=True)
+        self._kubectl("delete", "-f", str(TUNNEL.relative_to(CHECKOUT)))
+        seen = {tuple(line.split()) for line in answers.splitlines()}
+        assert {client for _, client in seen} == {"198.18.0.2"}, f"a pod did not see the client's address: {answers}"
+        assert len(seen) > 1, f"one pod answered all: {answers}"
+        return f"6 requests over {len(seen)} pods on 2 nodes; each saw the client's own address"
+
     def delete(self) -> str:
-        """The virtual server is deleted, and the kernel is clean."""
+        """The virtual servers are deleted, and the kernel is clean."""
         director = self._director()
         self._kubectl("delete", "-f", str(EXAMPLE.relative_to(CHECKOUT)))
         _until(lambda: VIP not in self._host(director, "ipvsadm -Sn", quiet=True), 15, "services gone")
@@ -120,7 +137,8 @@ class Demo:
 
     def tidy(self) -> None:
         """Leave a lab that stays up as it was found, whatever happened."""
-        self.lab.kubectl("delete", "--ignore-not-found", "-f", str(EXAMPLE), check=False)
+        for example in (EXAMPLE, TUNNEL):
+            self.lab.kubectl("delete", "--ignore-not-found", "-f", str(example), check=False)
         self.lab.host(VICTIM).run("service-ctl start web", check=False)
 
     def _verdict(self) -> float:
@@ -142,9 +160,12 @@ class Demo:
             _indent(text)
         return text
 
-    def _status(self) -> dict[str, Any]:
-        found = json.loads(self.lab.kubectl("get", "vs", "web", "-o", "json").stdout)
+    def _status(self, name: str = "web") -> dict[str, Any]:
+        found = json.loads(self.lab.kubectl("get", "vs", name, "-o", "json").stdout)
         return dict(found.get("status") or {})
+
+    def _ready_nodes(self, name: str) -> list[str]:
+        return [one["node"] for one in self._status(name).get("nodes") or [] if one["reason"] == "Programmed"]
 
     def _real_server(self) -> dict[str, Any]:
         return next(one for one in self._status()["realServers"] if one["address"] == VICTIM_ADDRESS)
