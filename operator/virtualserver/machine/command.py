@@ -56,6 +56,8 @@ def _apply(given: argparse.Namespace) -> int:
     here = {one.address for one in kernel.read().addresses}
     for address in options.addresses("--local", given.local) - here:
         raise OptionError(f"--local {address}: this machine does not have it")
+    for address in options.addresses("--director", given.director) & here:
+        raise OptionError(f"--director {address}: is this machine itself")
     with store.alone(given.state_dir):
         before = store.load(given.state_dir)
         entries = _together(before, asked)

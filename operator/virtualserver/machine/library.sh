@@ -34,7 +34,8 @@ each() { # BEFORE AFTER: the names of a setting of every uplink
 }
 
 recorded() { # "name":"value",... of the settings as they were before
-  [ ! -e "$STATE/record.json" ] || sed -n 's/.*"sysctls":{\([^}]*\)}.*/\1/p' "$STATE/record.json"
+  [ -e "$STATE/record.json" ] || return 0
+  echo "$(sed -n 's/.*"sysctls":{\([^}]*\)}.*/\1/p' "$STATE/record.json")" # echo: the file's last line has no end
 }
 
 claim() { # write down what is about to be made, before it is made
