@@ -293,7 +293,7 @@ async def test_what_vanished_during_an_outage_is_found(bench: Bench) -> None:
         await asyncio.sleep(2)
         await asyncio.to_thread(bench.vanish, "older")
         await asyncio.to_thread(bench.server.start)
-        await shows(bench, "younger", "Accepted", "True", "Accepted", 6)
+        await shows(bench, "younger", "Accepted", "True", "Accepted", 15)
 
 
 async def test_an_outage_ends_in_a_working_controller(bench: Bench) -> None:
@@ -304,7 +304,7 @@ async def test_an_outage_ends_in_a_working_controller(bench: Bench) -> None:
         await asyncio.sleep(8)
         await asyncio.to_thread(bench.server.start)
         await asyncio.to_thread(bench.virtual_server, "web")
-        await shows(bench, "web", "Accepted", "True", "Accepted", 4)
+        await shows(bench, "web", "Accepted", "True", "Accepted", 12)
         assert ("create", "nodes", "", 403) not in await quiet(bench)
 
 
