@@ -32,7 +32,7 @@ def run_inside(lab: Lab, name: str, tests: str) -> int:
         f"-p no:cacheprovider --junitxml={report} -o addopts='--import-mode=importlib'; "
         f"code=$?; ip netns del {name}; exit $code"
     )
-    done = lab.guest.run(command, timeout=560, check=False)
+    done = lab.guest.run(command, timeout=1500, check=False)
     assert done.code == 0, done.out[-6000:] + done.err[-2000:]
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
