@@ -35,7 +35,8 @@ each() { # BEFORE AFTER: the names of a setting of every uplink
 
 recorded() { # "name":"value",... of the settings as they were before
   [ -e "$STATE/record.json" ] || return 0
-  echo "$(sed -n 's/.*"sysctls":{\([^}]*\)}.*/\1/p' "$STATE/record.json")" # echo: the file's last line has no end
+  # printf ends the line, which the file does not
+  printf '%s\n' "$(sed -n 's/.*"sysctls":{\([^}]*\)}.*/\1/p' "$STATE/record.json")"
 }
 
 claim() { # write down what is about to be made, before it is made

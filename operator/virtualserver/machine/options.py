@@ -20,7 +20,7 @@ SMALLEST_MTU, LARGEST_MTU = 576, 65535
 """Bytes; RFC 791 asks every IPv4 host to take 576."""
 
 _ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
-_OPTIONS = {"mode": "--mode", "type": "--tunnel", "port": "--port", "checksum": "--checksum", "tunnel": "--tunnel"}
+_OPTIONS = {"mode": "--mode", "type": "--tunnel", "port": "--port", "checksum": "--checksum"}
 
 Lookup = Callable[[IPAddress], Way]
 """Director -> the way to it; raises KernelError."""
@@ -52,7 +52,7 @@ def forwarding(given: argparse.Namespace) -> Forwarding:
     try:
         return Forwarding.model_validate(asked)
     except ValidationError as error:
-        raise OptionError(_problem(error, {**asked, **tunnel})) from None
+        raise OptionError(_problem(error, asked | tunnel)) from None
 
 
 def entries(given: argparse.Namespace, lookup: Lookup) -> dict[IPAddress, Entry]:
@@ -100,6 +100,8 @@ def _problem(error: ValidationError, asked: dict[str, Any]) -> str:
     """Return the first problem of a model under the name of its option."""
     first = error.errors(include_url=False)[0]
     steps = [str(step) for step in first["loc"]] + str(first.get("ctx", {}).get("path", "")).split(".")
+    if steps[-1] == "tunnel":  # the whole of it: its first member stands for it
+        steps.append(next(iter(asked["tunnel"]), "mode"))
     name = next((step for step in reversed(steps) if step in _OPTIONS), "mode")
     value = asked.get(name)
     shown = f" {value}" if isinstance(value, str | int) and not isinstance(value, bool) else ""

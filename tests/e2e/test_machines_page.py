@@ -1,0 +1,59 @@
+"""docs/real-servers.md, word by word: each command on its host, and what it prints."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from e2e.world import Cluster
+from lab.lab import Lab
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE, EXAMPLE = ROOT / "docs" / "real-servers.md", ROOT / "examples" / "machines.yaml"
+HOSTS = ("rs-1", "rs-2")
+PROMPT = re.compile(r"(rs-1|rs-2|client)[#$] (.*)")
+
+
+def steps() -> Iterator[tuple[str, str, list[str]]]:
+    """Yield host, command, and the lines that it should print."""
+    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL):
+        current: tuple[str, str, list[str]] | None = None
+        for line in block.splitlines():
+            if found := PROMPT.fullmatch(line):
+                if current:
+                    yield current
+                current = (found[1], found[2], [])
+            elif current:
+                current[2].append(line)
+        if current:
+            yield current
+
+
+def run(lab: Lab, host: str, command: str) -> list[str]:
+    """Run with a /var/lib of the host's own: hosts of a guest share its files, which cannot be written."""
+    program = f'virtualserver() {{ {sys.executable} -m virtualserver "$@"; }}'
+    folder = f"/run/page-{host}"
+    inside = f"mkdir -p {folder} && mount --bind {folder} /var/lib && {{ {program}; {command}; }}"
+    return lab.host(host).run(f"unshare -m sh -c {shlex.quote(inside)}", check=False).out.splitlines()
+
+
+@pytest.fixture
+def tidied(lab: Lab) -> Iterator[None]:
+    yield
+    for host in HOSTS:
+        run(lab, host, "virtualserver real-server remove")
+
+
+def test_the_page_says_what_happens(cluster: Cluster, tidied: None) -> None:
+    listed = list(steps())
+    assert len(listed) > 10
+    for host, command, printed in listed:
+        if host == "client":
+            cluster.serve(yaml.safe_load(EXAMPLE.read_text()), "2/2")
+        assert run(cluster.lab, host, command) == printed, f"{host}: {command}"
