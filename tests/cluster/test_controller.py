@@ -277,6 +277,7 @@ async def test_the_last_directors_words_go_once_the_controller_speaks_also_after
     async with controller(bench):
         await shows(bench, "web", "Programmed", "False", "NoDirector", VISIBLE + 1)
         await until(lambda: _told_by(bench) == ([], [], None), 10, "nothing of it is left")
+        await until(lambda: "Degraded" not in seen(bench, "web"), 5, "nor of what it had found")
         assert seen(bench, "web")["Programmed"] == ("False", "NoDirector")
         assert await quiet(bench) == []
 

@@ -46,6 +46,7 @@ class Fallback:
         """Say ``status``, on behalf of the ``silent`` node if one is meant; None: the agent speaks for itself."""
         if status is not None:
             self._leaving.discard(key)
+            self._alone.add(key)  # as far as we know, until the API server has answered
             if silent is None:
                 self._silent.pop(key, None)
             else:
