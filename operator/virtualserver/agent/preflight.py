@@ -7,19 +7,20 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.facts import Facts, LinkFact, Questions
 from virtualserver.plan.faults import Fault, confirmed, faults
-from virtualserver.plan.preflight import Scene, cases, questions
+from virtualserver.plan.preflight import Case, Scene, cases, questions
 from virtualserver.plan.world import ObjectKey
 
 log = logging.getLogger(__name__)
 
-EVERY, AGAIN, POLL = 15.0, 2.0, 1.0
+EVERY, AGAIN, POLL = 10.0, 4.0, 1.0
 """Seconds between two looks; until a new fault is looked at again before it is told, and after any change at least;
 between two glances at whether the world has changed (which ask nobody anything)."""
 
-SHARE = 4.0
+SHARE = 1.0
 """After a look the next one waits at least this many times as long as it took."""
 
 Found = Mapping[ObjectKey, tuple[Fault, ...]]
@@ -75,25 +76,24 @@ class Preflight:
         """Look once; returns how many seconds it took."""
         began = self._clock()
         self._looked_at = (id(scene.world), scene.actual.addresses)
+        concerned = cases(scene)
         try:
-            seen = await asyncio.to_thread(self._look, scene)
+            seen = await asyncio.to_thread(self._look, concerned) if concerned else {}
         except KernelError as error:
             log.warning("preflight failed", extra={"error": str(error)})
+            blind = Fault(Reason.PREFLIGHT_FAILED, "", f"nobody knows what is wrong here: {error}")
+            seen = {case.key: (blind,) for case in concerned}
         except Exception:
             # Nothing is fatal after start-up, nothing is swallowed: said here, tried again later.
             log.exception("preflight failed")
-        else:
-            told = {key: confirmed(found, self._seen.get(key, ())) for key, found in seen.items()}
-            self._seen = seen
-            if told != self._told:
-                self._told = told
-                self._take(told)
+            return self._clock() - began
+        told = {key: confirmed(found, self._seen.get(key, ())) for key, found in seen.items()}
+        self._seen = seen
+        if told != self._told:
+            self._told = told
+            self._take(told)
         return self._clock() - began
 
-    def _look(self, scene: Scene) -> Found:
-        concerned = cases(scene)
-        if not concerned:
-            return {}
-        asked = questions(concerned, self._eyes.links())
-        facts = self._eyes.look(asked)
+    def _look(self, concerned: list[Case]) -> Found:
+        facts = self._eyes.look(questions(concerned, self._eyes.links()))
         return {case.key: faults(case, facts) for case in concerned}

@@ -62,6 +62,7 @@ class Reason(enum.StrEnum):
     TUNNEL_SOURCE_UNKNOWN = "TunnelSourceUnknown"
     NOT_ON_LINK = "NotOnLink"
     LINK_DOWN = "LinkDown"
+    PREFLIGHT_FAILED = "PreflightFailed"
     # real servers
     MONITOR_SUCCEEDED = "MonitorSucceeded"
     NO_MONITOR = "NoMonitor"

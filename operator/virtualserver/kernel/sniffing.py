@@ -23,13 +23,14 @@ def sniffer(protocol: int, types: Sequence[int], link: str | None = None) -> soc
 
     It gives packets without their link header, of one link or of all. Raises OSError (EPERM without CAP_NET_RAW).
     """
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0 if link else socket.htons(protocol))
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         if types:
             _attach(made, _program(protocol, types))
         made.setblocking(False)
-        made.bind((link or "", protocol))
+        if link:
+            made.bind((link, protocol))
     except BaseException:
         made.close()
         raise

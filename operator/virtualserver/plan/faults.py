@@ -13,7 +13,7 @@ from ipaddress import ip_interface, ip_network
 from virtualserver.api.enums import ForwardingMode
 from virtualserver.api.reasons import Reason
 from virtualserver.model.facts import Answer, Facts, LinkFact, Ping, Route
-from virtualserver.model.types import IPAddress
+from virtualserver.model.types import IPAddress, Protocol
 from virtualserver.plan.forwarding import direct, tunnel
 from virtualserver.plan.preflight import Case, bypassable, needed
 from virtualserver.plan.tunnels import overhead
@@ -29,9 +29,15 @@ class Fault:
 
 
 def faults(case: Case, facts: Facts) -> tuple[Fault, ...]:
-    """Return all that is wrong, sorted."""
+    """Return all that is wrong, sorted; what follows from another fault is left out."""
     checks = (_OF_DIRECTOR if case.director else ()) + (_OF_NODE if case.local else ())
-    return tuple(sorted({fault for check in checks for fault in check(case, facts)}))
+    found = {fault for check in checks for fault in check(case, facts)}
+    explained = {fault.real_server for fault in found if fault.reason in _CAUSES}
+    return tuple(sorted(one for one in found if one.reason not in _EFFECTS or one.real_server not in explained))
+
+
+_CAUSES = frozenset({Reason.NO_ROUTE_TO_REAL_SERVER, Reason.NOT_ON_LINK, Reason.TUNNEL_SOURCE_UNKNOWN})
+_EFFECTS = frozenset({Reason.DECAPSULATION_MISSING, Reason.ADDRESS_NOT_HELD, Reason.MTU_TOO_SMALL})
 
 
 def confirmed(now: Iterable[Fault], before: Iterable[Fault]) -> tuple[Fault, ...]:
@@ -157,7 +163,7 @@ def _not_held(case: Case, facts: Facts) -> Iterator[Fault]:
             )
 
 
-def _bypassed(case: Case, _: Facts) -> Iterator[Fault]:
+def _bypassed(case: Case, facts: Facts) -> Iterator[Fault]:
     """NAT: answers that do not come back through the director reach clients with an address they never asked."""
     if not bypassable(case):
         return
@@ -170,6 +176,12 @@ def _bypassed(case: Case, _: Facts) -> Iterator[Fault]:
     for receiver in case.receivers:
         if network := next((str(net) for net in sorted(near, key=str) if receiver in net), ""):
             text = f"real server {receiver} lies in the clients' network {network} and answers them past the director"
+            yield Fault(Reason.REPLIES_BYPASS_DIRECTOR, str(receiver), f"{text}: {out}")
+    for virtual, receiver in case.pairs:
+        near_by, from_afar = facts.pings.get(Ping(receiver)), facts.pings.get(Ping(receiver, source=virtual))
+        if near_by and from_afar and near_by != from_afar:
+            text = f"real server {receiver} answers {virtual} over {from_afar}, though it is reached over {near_by}"
+            out = "so it answers clients past the director; its default gateway must be the director"
             yield Fault(Reason.REPLIES_BYPASS_DIRECTOR, str(receiver), f"{text}: {out}")
 
 
@@ -197,6 +209,16 @@ def _no_route_to_clients(case: Case, facts: Facts) -> Iterator[Fault]:
                 f"real server {server} has no route back to clients such as {client}: {route.refused}; add a route to "
             )
             yield Fault(Reason.NO_ROUTE_BACK, server, text + "their network, or a default gateway")
+
+
+def _director_without_route(case: Case, facts: Facts) -> Iterator[Fault]:
+    """NAT: answers pass the director on their way to clients."""
+    for client, route in _to_clients(case, facts):
+        if route.refused and case.mode is ForwardingMode.NAT:
+            text = (
+                f"the director has no route to clients such as {client}: {route.refused}; add a route to their network"
+            )
+            yield Fault(Reason.NO_ROUTE_BACK, "", text)
 
 
 def _strict_at_director(case: Case, facts: Facts) -> Iterator[Fault]:
@@ -232,7 +254,10 @@ def _filter(name: str, link: LinkFact) -> str:
 
 
 def _small_mtu_at_node(case: Case, facts: Facts) -> Iterator[Fault]:
-    if case.mode is not ForwardingMode.TUNNEL:
+    """TCP needs no more than the link takes: the segments that are announced follow it."""
+    if case.mode is not ForwardingMode.TUNNEL or all(
+        Protocol(port.protocol) is Protocol.TCP for port in case.spec.ports
+    ):
         return
     size = needed(case, facts.links)
     links = {route.link for one in case.sources if (route := facts.routes.get(one)) is not None and not route.refused}
@@ -271,6 +296,7 @@ _OF_DIRECTOR: tuple[_Check, ...] = (
     _not_held,
     _bypassed,
     _no_way_back,
+    _director_without_route,
     _strict_at_director,
 )
 _OF_NODE: tuple[_Check, ...] = (_no_route_to_clients, _strict_at_node, _small_mtu_at_node)
