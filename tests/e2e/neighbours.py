@@ -52,9 +52,10 @@ def claimed(frame: bytes, target: str) -> str | None:
     """The hardware address that says in this frame that it has the target."""
     kind = struct.unpack_from("!H", frame, 12)[0]
     sender = frame[6:12].hex(":")
-    if kind == ARP and len(frame) >= 42:
+    six = ":" in target
+    if kind == ARP and not six and len(frame) >= 42:
         return sender if frame[28:32] == socket.inet_aton(target) else None
-    if kind == IPV6 and len(frame) >= 78 and frame[20] == ICMPV6 and frame[54] == ADVERTISEMENT:
+    if kind == IPV6 and six and len(frame) >= 78 and frame[20] == ICMPV6 and frame[54] == ADVERTISEMENT:
         return sender if frame[62:78] == IPv6Address(target).packed else None
     return None
 

@@ -19,6 +19,8 @@ PROGRAM = [sys.executable, "-m", "virtualserver", "real-server"]
 HOSTS = {"rs-1": ("198.18.0.21", "fd00:18::21"), "rs-2": ("198.18.0.22", "fd00:18::22")}
 PROBE = Path(__file__).with_name("probe.py")
 NEIGHBOURS = Path(__file__).with_name("neighbours.py")
+SECONDS = 90
+"""For one command: it starts dozens of programs, and the lab may share its processor."""
 DIRECTORS = ("198.18.0.11", "198.18.0.12", "fd00:18::11", "fd00:18::12")
 MODES: dict[str, tuple[Json, list[str]]] = {
     "DirectRouting": ({"mode": "DirectRouting"}, ["--mode", "DirectRouting"]),
@@ -47,10 +49,10 @@ class Machine:
         self.script = f"/run/machine-{name}.sh"
 
     def command(self, verb: str, *options: str, check: bool = True) -> Result:
-        return self.host.run([*PROGRAM, verb, "--state-dir", self.folder, *options], check=check)
+        return self.host.run([*PROGRAM, verb, "--state-dir", self.folder, *options], SECONDS, check)
 
     def run_script(self, verb: str) -> str:
-        return self.host.run(["sh", self.script, verb]).out
+        return self.host.run(["sh", self.script, verb], SECONDS).out
 
     def print_script(self, options: list[str]) -> None:
         words = shlex.join([*PROGRAM, "script", "--state-dir", self.folder, *options])
