@@ -1,16 +1,18 @@
 """(e): connections and throughput through a director, for each mode: ours, by hand, HAProxy and direct.
 
 All four take turns in every round, every other round the other way about, because the machine is shared: what slows
-one down slows its neighbours in time, and a drift falls on both.
+one down slows its neighbours in time, and a drift falls on both. The figures are per second of processor time that the
+guest got: other work on the machine changes those of the clock many times more than what is to be compared.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bench import traffic
+from bench import traffic, usage
 from bench.figures import Figure
 from bench.modes import BEHIND, MODES, NODES, Mode, virtual_address
 from bench.ways import WAYS, active_director
@@ -22,40 +24,40 @@ CLOSE = ("ours", "by hand")
 """Those whose ratio is about hundredths: they are measured several times in a turn."""
 SECONDS = 1
 """Of one sample: many short ones see the same machine."""
-SETTLE = 1.0
+SETTLE = 0.5
 """Seconds before a turn, in which agents report what they have just programmed."""
 LIMIT = (
-    "client, director and real servers share the guest's one processor, so this is what all of them cost together;"
-    " frames between hosts are up to 64 KB, as with offloading"
+    "client, director, real servers, agents and API requests share the guest's one processor, so this is what all of"
+    " them cost together; frames between hosts are up to 64 KB, as with offloading"
 )
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of traffic; `take` gets the lab, the address and how many seconds."""
+    """One kind of traffic; `take` gets the lab, the address and how many seconds, returns how much in how many."""
 
     name: str
     unit: str
-    take: Callable[[Lab, str, int], float]
+    take: Callable[[Lab, str, int], tuple[float, float]]
 
 
-CONNECTIONS = Measure("TCP connections", "/s", traffic.connections)
-UPLOAD = Measure("TCP throughput", "Gbit/s", traffic.throughput)
+CONNECTIONS = Measure("TCP connections", "per CPU s", traffic.connections)
+UPLOAD = Measure("TCP throughput", "Gbit per CPU s", traffic.throughput)
 DOWNLOAD = Measure(
-    "TCP throughput to the client", "Gbit/s", lambda lab, to, s: traffic.throughput(lab, to, s, download=True)
+    "TCP throughput to the client", "Gbit per CPU s", lambda lab, to, s: traffic.throughput(lab, to, s, download=True)
 )
 
 
 def measure(lab: Lab, rounds: int, times: int) -> list[Figure]:
     """`rounds` turns of all four for each mode, in each of which ours and by hand are measured so many times."""
-    figures = []
+    figures: list[Figure] = []
     director = active_director(lab)
     with ExitStack() as stack:
         for host in (*BEHIND, *NODES):
             stack.enter_context(traffic.origin(lab, host))
         for mode in MODES:
             figures += _figures(mode, _rounds(lab, mode, director, rounds, times))
-    return figures
+    return [replace(figures[0], note=f"{figures[0].note}. For all of these: {LIMIT}"), *figures[1:]]
 
 
 def measures(mode: Mode) -> list[Measure]:
@@ -63,7 +65,15 @@ def measures(mode: Mode) -> list[Measure]:
     return [CONNECTIONS, UPLOAD, *([DOWNLOAD] if mode.name == "NAT" else [])]
 
 
-Samples = dict[str, dict[str, list[float]]]
+@dataclass(frozen=True)
+class Sample:
+    """Exchanges or Gbit in a second of the guest's processor time, and in a second of the clock."""
+
+    busy: float
+    clock: float
+
+
+Samples = dict[str, dict[str, list[Sample]]]
 """By kind of traffic and way."""
 
 
@@ -76,22 +86,47 @@ def _rounds(lab: Lab, mode: Mode, director: str, rounds: int, times: int) -> Sam
             with way(lab, mode, vip, director) as address:
                 time.sleep(SETTLE)
                 for one in measures(mode) * (times if name in CLOSE else 1):
-                    samples[one.name][name].append(one.take(lab, address, SECONDS))
+                    samples[one.name][name].append(_sample(lab, one, address))
     return samples
+
+
+def _sample(lab: Lab, one: Measure, address: str) -> Sample:
+    before = usage.processor(lab)
+    amount, seconds = one.take(lab, address, SECONDS)
+    return Sample(amount / (usage.processor(lab) - before), amount / seconds)
 
 
 def _figures(mode: Mode, samples: Samples) -> list[Figure]:
     found = []
     for one in measures(mode):
         taken = samples[one.name]
-        median = {way: statistics.median(values) for way, values in taken.items()}
-        note = f"median of these: {'; '.join(_spread(way, values) for way, values in taken.items())}; {LIMIT}"
+        busy = {way: [sample.busy for sample in listed] for way, listed in taken.items()}
+        median = {way: statistics.median(values) for way, values in busy.items()}
+        clock = {way: statistics.median(sample.clock for sample in listed) for way, listed in taken.items()}
+        note = (
+            f"medians of {'; '.join(_spread(way, values) for way, values in busy.items())}. The spread alone makes the"
+            f" ratio to by hand uncertain by {_uncertainty(busy['ours'], busy['by hand']):.0%}. By the clock, with"
+            f" whatever else the machine did: {', '.join(f'{way} {_short(value)}' for way, value in clock.items())}"
+        )
         for peer in PEERS:
-            name = f"{one.name} through {mode.name}"
-            found.append(Figure(name, median["ours"], one.unit, note, median[peer], peer))
+            found.append(Figure(f"{one.name} through {mode.name}", median["ours"], one.unit, note, median[peer], peer))
             note = ""
     return found
 
 
+def _uncertainty(*ways: list[float]) -> float:
+    """Relative standard error of a quotient of medians (1.25 times that of means, as for normal samples).
+
+    Infinite when there is one sample only: that tells nothing about the next.
+    """
+    if min(map(len, ways)) < 2:
+        return math.inf
+    return 1.25 * math.sqrt(sum((statistics.stdev(one) / statistics.mean(one)) ** 2 / len(one) for one in ways))
+
+
 def _spread(way: str, values: list[float]) -> str:
-    return f"{way} " + " ".join(f"{value:.0f}" if value >= 100 else f"{value:.2f}" for value in values)
+    return f"{way} {' '.join(map(_short, values))}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"

@@ -73,25 +73,26 @@ def origin(lab: Lab, host: str) -> Iterator[None]:
         yield
 
 
-def connections(lab: Lab, address: str, seconds: int) -> float:
-    """Exchanges a second with a new connection each, from the client; raises LabError when any of them failed."""
+def connections(lab: Lab, address: str, seconds: int) -> tuple[float, float]:
+    """Exchanges with a new connection each, from the client, and in how many seconds; LabError when any failed."""
     url = f"http://{address}:{WEB}/"
     command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s", "-H", "Connection: close", url]
     out = lab.host("client").run(command, timeout=seconds + 30).out
-    found = re.search(r"Requests/sec:\s*([\d.]+)", out)
-    if found is None or float(found[1]) == 0 or "Socket errors" in out or "Non-2xx" in out:
+    count, rate = re.search(r"(\d+) requests in", out), re.search(r"Requests/sec:\s*([\d.]+)", out)
+    if count is None or rate is None or int(count[1]) == 0 or "Socket errors" in out or "Non-2xx" in out:
         raise LabError(f"wrk to {address}: {out.strip()[-600:]}")
-    return float(found[1])
+    return int(count[1]), int(count[1]) / float(rate[1])
 
 
-def throughput(lab: Lab, address: str, seconds: int, *, download: bool = False) -> float:
-    """Gbit/s that arrived over one TCP connection, from the client or to it."""
+def throughput(lab: Lab, address: str, seconds: int, *, download: bool = False) -> tuple[float, float]:
+    """Gbit that arrived over one TCP connection, from the client or to it, and in how many seconds."""
     command = ["iperf3", "-J", "-c", address, "-p", str(SINK), "-t", str(seconds), *(["-R"] if download else [])]
     result = lab.host("client").run(command, timeout=seconds + 30, check=False)
     found = json.loads(result.out or "{}")
     if result.code or "error" in found:
         raise LabError(f"iperf3 to {address}: {found.get('error') or result.err}")
-    return float(found["end"]["sum_received"]["bits_per_second"]) / 1e9
+    received = found["end"]["sum_received"]
+    return received["bytes"] * 8 / 1e9, float(received["seconds"])
 
 
 def _listening(lab: Lab, host: str, port: int, process: Process) -> None:

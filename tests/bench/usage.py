@@ -1,10 +1,14 @@
 """(d): what an agent weighs."""
 
+import os
 import statistics
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from bench.figures import Figure
+from lab import processes
 from lab.lab import Lab
 
 IMPORT = "import time; t = time.perf_counter(); import virtualserver.agent.main; print(time.perf_counter() - t)"
@@ -41,6 +45,19 @@ def resident(lab: Lab, director: str, servers: int) -> Figure:
         "MB",
         note,
     )
+
+
+def processor(lab: Lab) -> float:
+    """Seconds of processor time that the first guest has had so far, by the machine's account (proc_pid_stat(5)).
+
+    A guest is a group of processes of the machine; what a busy machine kept from them does not count.
+    """
+    ticks = 0
+    for pid in processes.marked(lab.guests["a"].home):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            ticks += sum(int(field) for field in stat[stat.rindex(")") + 2 :].split()[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _native() -> tuple[float, float]:
