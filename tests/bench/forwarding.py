@@ -24,8 +24,8 @@ CLOSE = ("ours", "by hand")
 """Those whose ratio is about hundredths: they are measured several times in a turn."""
 SECONDS = 1
 """Of one sample: many short ones see the same machine."""
-SETTLE = 0.5
-"""Seconds before a turn, in which agents report what they have just programmed."""
+SETTLE = 2.0
+"""Seconds before their turn, in which agents report what they have just programmed."""
 LIMIT = (
     "client, director, real servers, agents and API requests share the guest's one processor, so this is what all of"
     " them cost together; frames between hosts are up to 64 KB, as with offloading"
@@ -84,7 +84,7 @@ def _rounds(lab: Lab, mode: Mode, director: str, rounds: int, times: int) -> Sam
         say(f"bench: {mode.name}, round {number + 1} of {rounds}")
         for name, way, vip in order if number % 2 == 0 else order[::-1]:
             with way(lab, mode, vip, director) as address:
-                time.sleep(SETTLE)
+                time.sleep(SETTLE if name in CLOSE else 0)
                 for one in measures(mode) * (times if name in CLOSE else 1):
                     samples[one.name][name].append(_sample(lab, one, address))
     return samples
