@@ -61,18 +61,46 @@ def test_the_report_of_a_silent_director_is_unknown() -> None:
     assert "readyRealServers" not in instead(world(), "director-1")
 
 
+def may_report(seen: World) -> dict[ObjectKey, frozenset[str]]:
+    return reporting(seen, judge(seen))
+
+
+def test_nodes_of_real_servers_may_report_where_they_take_packets_as_they_are() -> None:
+    nodes = [
+        builders.node("director-1"),
+        builders.node("node-1", "198.18.0.31"),
+        builders.node("node-2", "198.18.0.32"),
+    ]
+    for node in nodes[1:]:
+        node["metadata"]["labels"] = {}
+    pod = {**builders.endpoint("10.244.32.11"), "nodeName": "node-2"}
+    objects = {
+        "nodes": nodes,
+        "services": [builders.service("web", 80)],
+        "slices": [builders.endpoint_slice("web-1", "web", pod)],
+    }
+    real_servers = [{"address": "198.18.0.31"}, {"service": {"name": "web"}}]
+
+    def names(mode: str) -> frozenset[str]:
+        server = builders.virtual_server(realServers=real_servers, forwarding={"mode": mode})
+        return may_report(world(virtual_servers=[server], **objects))[KEY]
+
+    assert names("Tunnel") == names("DirectRouting") == {"director-1", "node-1", "node-2"}
+    assert names("NAT") == {"director-1"}
+
+
 def test_the_directors_of_a_group_may_report_and_nobody_else() -> None:
     other = builders.node("worker")
     other["metadata"]["labels"] = {}
     nodes = [builders.node("director-1"), builders.node("director-2"), other]
-    assert reporting(world(nodes=nodes)) == {KEY: {"director-1", "director-2"}}
-    assert reporting(world(nodes=nodes, groups=[])) == {KEY: frozenset()}
+    assert may_report(world(nodes=nodes)) == {KEY: {"director-1", "director-2"}}
+    assert may_report(world(nodes=nodes, groups=[])) == {KEY: frozenset()}
 
 
 def test_while_a_spec_cannot_be_read_everybody_may_report() -> None:
     everybody = {KEY: {"director-1"}}
-    assert reporting(world(virtual_servers=[builders.virtual_server(scheduler={"name": "newest"})])) == everybody
-    assert reporting(world(groups=[builders.director_group(interface=7)])) == everybody
+    assert may_report(world(virtual_servers=[builders.virtual_server(scheduler={"name": "newest"})])) == everybody
+    assert may_report(world(groups=[builders.director_group(interface=7)])) == everybody
 
 
 def test_status_of_a_group() -> None:

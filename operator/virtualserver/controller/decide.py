@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from virtualserver.api.reasons import ConditionType, Reason
+from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.controller.findings import degraded, told
+from virtualserver.model.types import IPAddress
 from virtualserver.plan import directors
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.forwarding import direct
 from virtualserver.plan.status import condition
 from virtualserver.plan.verdicts import Verdict
 from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, World
@@ -55,8 +59,8 @@ def fallback_status(
     return status | ({"readyRealServers": f"?/{ready.rpartition('/')[2]}"} if ready else {})
 
 
-def reporting(world: World) -> dict[ObjectKey, frozenset[str]]:
-    """Return which nodes may report of each virtual server: the directors of its group.
+def reporting(world: World, verdicts: Mapping[ObjectKey, Verdict]) -> dict[ObjectKey, frozenset[str]]:
+    """Return which nodes may report of each virtual server: the directors of its group, and nodes of its real servers.
 
     All nodes where this version cannot read what decides it: what it does not understand it does not take back.
     """
@@ -65,10 +69,21 @@ def reporting(world: World) -> dict[ObjectKey, frozenset[str]]:
         name: everyone if group.spec is None else frozenset(directors.members(group, world.nodes))
         for name, group in world.groups.items()
     }
+    owners = {address: node.name for node in world.nodes.values() for address in node.addresses}
     return {
-        key: everyone if server.spec is None else directed.get(server.spec.director_group, frozenset())
+        key: everyone
+        if server.spec is None
+        else directed.get(server.spec.director_group, frozenset()) | _receiving(server.spec, verdicts[key], owners)
         for key, server in world.virtual_servers.items()
     }
+
+
+def _receiving(spec: VirtualServerSpec, verdict: Verdict, owners: Mapping[IPAddress, str]) -> frozenset[str]:
+    """Return the nodes that are real servers, or have pods that are, and take packets as they are."""
+    if not direct(spec.forwarding):
+        return frozenset()
+    candidates = (one for listed in verdict.candidates.values() for one in listed)
+    return frozenset(name for one in candidates if (name := one.node or owners.get(one.key.address, "")))
 
 
 def group_status(group: DirectorGroup, world: World, active: str | None) -> Json:

@@ -79,9 +79,10 @@ class Reconciler:
             self._choose(name, group, world)
         self._active = {name: active for name, active in self._active.items() if name in world.groups}
         silent = self._agents.unreachable
-        for key, verdict in judge(world).items():
+        verdicts = judge(world)
+        for key, verdict in verdicts.items():
             self._say(world.virtual_servers[key], verdict, silent)
-        for key, nodes in reporting(world).items():
+        for key, nodes in reporting(world, verdicts).items():
             self._leftovers.set(key, nodes)
         living = {server.uid for server in world.virtual_servers.values()}
         self._told = {told: finding for told, finding in self._told.items() if told[0] in living}
