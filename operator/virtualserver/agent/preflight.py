@@ -11,7 +11,7 @@ from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.facts import Facts, LinkFact, Questions
 from virtualserver.plan.faults import Fault, confirmed, faults
-from virtualserver.plan.preflight import Case, Scene, cases, questions
+from virtualserver.plan.preflight import Scene, cases, questions
 from virtualserver.plan.world import ObjectKey
 
 log = logging.getLogger(__name__)
@@ -76,13 +76,8 @@ class Preflight:
         """Look once; returns how many seconds it took."""
         began = self._clock()
         self._looked_at = (id(scene.world), scene.actual.addresses)
-        concerned = cases(scene)
         try:
-            seen = await asyncio.to_thread(self._look, concerned) if concerned else {}
-        except KernelError as error:
-            log.warning("preflight failed", extra={"error": str(error)})
-            blind = Fault(Reason.PREFLIGHT_FAILED, "", f"nobody knows what is wrong here: {error}")
-            seen = {case.key: (blind,) for case in concerned}
+            seen = await asyncio.to_thread(self._look, scene)
         except Exception:
             # Nothing is fatal after start-up, nothing is swallowed: said here, tried again later.
             log.exception("preflight failed")
@@ -94,6 +89,14 @@ class Preflight:
             self._take(told)
         return self._clock() - began
 
-    def _look(self, concerned: list[Case]) -> Found:
-        facts = self._eyes.look(questions(concerned, self._eyes.links()))
+    def _look(self, scene: Scene) -> Found:
+        concerned = cases(scene)
+        if not concerned:
+            return {}
+        try:
+            facts = self._eyes.look(questions(concerned, self._eyes.links()))
+        except KernelError as error:
+            log.warning("preflight failed", extra={"error": str(error)})
+            blind = Fault(Reason.PREFLIGHT_FAILED, "", f"nobody knows what is wrong here: {error}")
+            return {case.key: (blind,) for case in concerned}
         return {case.key: faults(case, facts) for case in concerned}
