@@ -82,7 +82,7 @@ class Fou:
             if error.errno != errno.ENOENT:
                 raise RefusedError(error.errno or errno.EIO) from error
             self._family = None
-            raise RefusedError(errno.EOPNOTSUPP, "GUE needs a module of this node: modprobe fou") from error
+            raise RefusedError(errno.EOPNOTSUPP, "GUE needs a module that this node does not have") from error
 
 
 def _key(one: Decapsulation) -> bytes:
