@@ -30,7 +30,7 @@ def test_what_is_no_duration_is_refused(wrong: str) -> None:
 
 
 def test_fields_of_a_newer_version_are_passed_over() -> None:
-    newer = {**MINIMAL, "connectionMirroring": True, "ports": [{"port": 80, "quic": {}}]}
+    newer = {**MINIMAL, "slowRamp": "30s", "ports": [{"port": 80, "quic": {}}]}
     assert VirtualServerSpec.model_validate(newer) == VirtualServerSpec.model_validate(MINIMAL)
 
 

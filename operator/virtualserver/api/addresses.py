@@ -122,6 +122,15 @@ ADDRESS = (
 )
 """Rules of an address that may be served or serve."""
 
+MULTICAST = (
+    Rule(
+        f"isIP(self) && {_MULTICAST}",
+        "must be a multicast address, such as 224.0.0.81 or ff02::81",
+        lambda text: (address := parsed(text)) is not None and address.is_multicast,
+    ),
+)
+"""Rules of an address of many at once."""
+
 NETWORK = (
     Rule("isCIDR(self)", "must be a network such as 198.18.1.0/24 or fd00:18:1::/64", _is_network),
     Rule(

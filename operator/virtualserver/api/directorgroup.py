@@ -7,22 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from virtualserver.api import rules
-from virtualserver.api.addresses import NETWORK
 from virtualserver.api.base import ApiModel
+from virtualserver.api.failover import DirectorReport, Failover, FailoverRequest, Mirroring, Vrrp, by_node
 from virtualserver.api.listrules import UNIQUE_ADDRESSES
-from virtualserver.api.rule import Checked, Distinct, Text
+from virtualserver.api.rule import Checked, Distinct
 from virtualserver.api.status import Condition
-from virtualserver.api.virtualserver import Address
+from virtualserver.api.values import Address, LinkName, Network
 
-LinkName = Annotated[
-    str,
-    rules.text(
-        r"^[A-Za-z0-9_][!-.0-9;-~]{0,14}$",
-        "must be the name of a network link, such as eth0: 1 to 15 characters, no slash, colon or space",
-        15,
-    ),
-]
-Network = Annotated[str, Text(49, *NETWORK)]
 LabelValue = Annotated[
     str,
     rules.text(
@@ -81,14 +72,28 @@ class DirectorGroupSpec(ApiModel):
             "Empty: all addresses of the directors' Node objects."
         ),
     )
+    max_directors: Annotated[int, Field(ge=1, le=16, strict=True)] = Field(
+        16, description="At most so many of the nodes become directors: preferred nodes first, then by name."
+    )
+    vrrp: Vrrp = Field(Vrrp(), description="How the directors agree which of them is active.")
+    mirroring: Mirroring = Field(Mirroring(), description="How connections are mirrored to the standbys.")
 
 
 class DirectorGroupStatus(ApiModel):
-    """What the controller decided and sees."""
+    """What is seen of a group. Each part has one writer (its field manager):
+
+    controller: observedGeneration, conditions, standbys; the active director's agent: activeDirector, lastFailover;
+    each agent: its own entry of directors; ``virtualserver failover``: failoverRequest.
+    """
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status is about.")
     active_director: str | None = Field(None, description="Node that holds the virtual addresses of this group.")
-    directors: list[str] = Field([], description="Nodes that match the selector.")
+    standbys: str | None = Field(None, description="Nodes that can take over, in the order of their priorities.")
+    directors: list[DirectorReport] = by_node("What each director says of itself.")
+    last_failover: Failover | None = Field(None, description="How the addresses came to the active director.")
+    failover_request: FailoverRequest | None = Field(
+        None, description="A planned failover that somebody asked for (virtualserver failover)."
+    )
     conditions: list[Condition] = Field(
         [],
         description="What is so, and why.",

@@ -79,3 +79,20 @@ class DirectorRole(enum.StrEnum):
 
     ACTIVE = "Active"
     STANDBY = "Standby"
+
+
+class GroupRole(enum.StrEnum):
+    """What a director is to its group."""
+
+    ACTIVE = "Active"
+    STANDBY = "Standby"
+    NOT_READY = "NotReady"
+
+
+class MirrorState(enum.StrEnum):
+    """How a standby's connections compare with the active director's."""
+
+    IN_STEP = "InStep"
+    BEHIND = "Behind"
+    ALONE = "Alone"
+    UNKNOWN = "Unknown"

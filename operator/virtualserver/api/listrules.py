@@ -120,6 +120,18 @@ def _unserved(spec: VirtualServerSpec) -> str:
     return next((text for text in spec.addresses if (one := parsed(text)) and one.version not in served), "")
 
 
+def mixed(spec: VirtualServerSpec) -> bool:
+    """Return whether a real server given by address gets packets of the other family (in a tunnel): see ``usable``.
+
+    A family of addresses without a real server of its own is carried over the other.
+    """
+    if spec.forwarding.mode is not ForwardingMode.TUNNEL:
+        return False
+    return any(
+        address is not None and address.version not in _served_versions(spec) for address in map(parsed, spec.addresses)
+    )
+
+
 def _unchanged(spec: VirtualServerSpec) -> bool:
     """Return whether packets arrive at real servers as the client sent them."""
     return spec.forwarding.mode is not ForwardingMode.NAT
@@ -139,6 +151,11 @@ _TUNNEL = "self.forwarding.mode == 'Tunnel'"
 _AS_THE_CLIENT_SENT_IT = "in modes Tunnel and DirectRouting the packet arrives as the client sent it; "
 _UNSERVED = "has no real server of its family (IPv4 or IPv6): " + _OTHER_FAMILY + "add one or remove the address"
 
+_MIXED = (
+    "must not be set when real servers are of another family (IPv4 or IPv6) than an address: a kernel that mirrors "
+    "refuses those; add real servers of its family or remove one of the two"
+)
+
 UNIQUE_ADDRESSES = unique(
     _ADDRESSES,
     lambda value: [shortest(address) for address in value.addresses],
@@ -147,7 +164,35 @@ UNIQUE_ADDRESSES = unique(
     ("self.addresses[i]", lambda value, index: str(value.addresses[index])),
 )
 
+MIRRORING = (
+    Rule(
+        "!self.connectionMirroring || !has(self.forwarding.nat) || !self.forwarding.nat.sourceTranslation",
+        "must not be set with forwarding.nat.sourceTranslation: the standby would have another source address, and "
+        "every connection would end; remove one of the two",
+        lambda spec: (
+            not (
+                spec.connection_mirroring and spec.forwarding.nat is not None and spec.forwarding.nat.source_translation
+            )
+        ),
+        ".connectionMirroring",
+    ),
+    Rule(
+        "!self.connectionMirroring || !self.scheduler.onePacket",
+        "must not be set with scheduler.onePacket, which remembers no connection; remove one of the two",
+        lambda spec: not (spec.connection_mirroring and spec.scheduler.one_packet),
+        ".connectionMirroring",
+    ),
+    Rule(
+        f"!self.connectionMirroring || [{_FAMILIES}].all(f, !(4 in f) || [{_SERVED}].all(s, 0 in s || 4 in s)) && "
+        f"[{_FAMILIES}].all(f, !(6 in f) || [{_SERVED}].all(s, 0 in s || 6 in s))",
+        _MIXED,
+        lambda spec: not (spec.connection_mirroring and mixed(spec)),
+        ".connectionMirroring",
+    ),
+)
+
 VIRTUAL_SERVER = (
+    *MIRRORING,
     UNIQUE_ADDRESSES,
     unique(
         "self.ports.map(p, has(p.name) ? p.name : '')",

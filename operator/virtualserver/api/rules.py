@@ -48,6 +48,30 @@ WHOLE_SECONDS = Rule(
     lambda value: milliseconds(value) % 1000 == 0,
 )
 
+WHOLE_CENTISECONDS = Rule(
+    f"!self.matches('{DURATION_PATTERN}') || duration(self).getMilliseconds() % 10 == 0",
+    "must be whole hundredths of a second: VRRP counts in them",
+    lambda value: milliseconds(value) % 10 == 0,
+)
+
+VRRP = (
+    Rule(
+        "self.preempt || !has(self.preemptDelay)",
+        "may be set only with preempt: true; remove it",
+        lambda vrrp: vrrp.preempt or vrrp.preempt_delay is None,
+        ".preemptDelay",
+    ),
+)
+
+MIRRORING = (
+    Rule(
+        "self.threshold < self.period",
+        "must be less than period; lower it or raise period",
+        lambda mirroring: mirroring.threshold < mirroring.period,
+        ".threshold",
+    ),
+)
+
 NODE_SELECTOR = Rule(
     f"self.all(k, k.size() <= 317 && k.matches('{_LABEL}'))",
     "every key must be the name of a label, such as virtualserver.dev/director",

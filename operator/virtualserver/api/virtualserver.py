@@ -11,7 +11,6 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from virtualserver.api import listrules, rules
-from virtualserver.api.addresses import ADDRESS
 from virtualserver.api.base import ApiModel
 from virtualserver.api.enums import (
     AdminState,
@@ -23,10 +22,10 @@ from virtualserver.api.enums import (
     TransportProtocol,
     TunnelType,
 )
-from virtualserver.api.rule import Distinct, Text
+from virtualserver.api.rule import Distinct
+from virtualserver.api.values import Address, ObjectName, PortNumber
 from virtualserver.model.schedulers import SCHEDULERS
 
-PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 PortName = Annotated[
     str,
     rules.text(
@@ -35,18 +34,9 @@ PortName = Annotated[
         63,
     ),
 ]
-ObjectName = Annotated[
-    str,
-    rules.text(
-        r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
-        "must be the name of an object: small letters, digits, dashes and dots",
-        253,
-    ),
-]
 Interval = Annotated[str, rules.duration(rules.between("100ms", "1h"))]
 CheckTimeout = Annotated[str, rules.duration(rules.between("10ms", "1h"))]
 Memory = Annotated[str, rules.duration(rules.between("1s", "744h"), rules.WHOLE_SECONDS)]
-Address = Annotated[str, Text(45, *ADDRESS)]
 SchedulerName = Literal["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf"]
 SchedulerFlag = Literal["sh-fallback", "sh-port", "mh-fallback", "mh-port"]
 
@@ -229,5 +219,13 @@ class VirtualServerSpec(ApiModel):
             "Checks of the real servers; all must pass. Default: one of type TCP. An empty list: all count as up."
         ),
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    connection_mirroring: bool = Field(
+        False,
+        strict=True,
+        description=(
+            "Keep connections over the loss of a director: every connection is mirrored to the standbys. A kernel "
+            "mirrors all its connections or none, so this also mirrors those of others on the same directors."
+        ),
     )
     director_group: ObjectName = Field("default", description="The DirectorGroup whose directors serve this.")

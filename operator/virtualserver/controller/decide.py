@@ -97,7 +97,6 @@ def group_status(group: DirectorGroup, world: World, active: str | None) -> Json
         finding = Finding(True, Reason.ACCEPTED, f"nodes that match: {len(members)}")
     status: Json = {
         "observedGeneration": group.generation,
-        "directors": members,
         "conditions": [condition(ConditionType.ACCEPTED, finding, group.generation)],
     }
     return status | ({"activeDirector": active} if active else {})

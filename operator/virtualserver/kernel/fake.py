@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
 
+from virtualserver.kernel.fakefailover import FakeFailover
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import (
     NOT_OURS,
@@ -26,7 +27,10 @@ from virtualserver.model.operations import (
     AddDestination,
     AddLink,
     AddService,
+    Allow,
+    ConfigureInstances,
     DecapsulationOperation,
+    Forbid,
     LinkOperation,
     Operation,
     Outcome,
@@ -39,6 +43,8 @@ from virtualserver.model.operations import (
     ReplaceRules,
     SetDestination,
     SetService,
+    StartDaemon,
+    StopDaemon,
     WriteSysctl,
 )
 from virtualserver.model.schedulers import SCHEDULERS
@@ -119,6 +125,7 @@ class FakeKernel:
             self.sysctls[_accept_ra(link)] = "1"
         self.routers: set[str] = set()
         self.rules = Rules()
+        self.failover = FakeFailover()
         self.unreadable = ""
         self.writes = 0
         self.reads = 0
@@ -140,6 +147,10 @@ class FakeKernel:
             mtus=dict.fromkeys(self.links, 1500),
             own_links=dict(self.own_links),
             decapsulations=frozenset(self.decapsulations),
+            instances=dict(self.failover.instances),
+            eligible=frozenset(self.failover.eligible),
+            daemons=frozenset(self.failover.daemons.values()),
+            indexes={name: number for number, name in enumerate(sorted(self.links), 1)},
         )
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -219,6 +230,8 @@ class FakeKernel:
             case ReplaceRules(rules):
                 check_rules(rules)
                 self.rules = rules
+            case ConfigureInstances() | Allow() | Forbid() | StartDaemon() | StopDaemon():
+                self.failover.do(operation, self)
             case _:
                 self._do_for_tunnels(operation)
 
@@ -272,6 +285,7 @@ class FakeKernel:
         _require(service in self.services, errno.ESRCH)
         same_family = key.address.version == service.address.version
         _require(same_family or content.method == ForwardingMethod.TUNNEL, errno.EINVAL)
+        _require(same_family or not self.failover.daemons, errno.EINVAL)
         _require(content.tunnel.type != TunnelType.GUE or content.tunnel.port != 0, errno.EINVAL)
         present = key in self.services[service].destinations
         if isinstance(operation, AddDestination):

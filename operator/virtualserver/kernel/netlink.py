@@ -18,7 +18,10 @@ from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
     AddLink,
+    Allow,
+    ConfigureInstances,
     DestinationOperation,
+    Forbid,
     Operation,
     Outcome,
     RaiseLink,
@@ -27,6 +30,8 @@ from virtualserver.model.operations import (
     RemoveLink,
     ReplaceRules,
     ServiceOperation,
+    StartDaemon,
+    StopDaemon,
     WriteSysctl,
 )
 from virtualserver.model.types import Rules, State
@@ -135,6 +140,8 @@ class Netlink:
                     self._sysctls.write(name, value)
                 case ReplaceRules(rules):
                     self._iptables.replace(rules)
+                case ConfigureInstances() | Allow() | Forbid() | StartDaemon() | StopDaemon():
+                    raise RefusedError(errno.EOPNOTSUPP)
         except RefusedError as refused:
             return _refused(operation, refused)
         except OSError as error:

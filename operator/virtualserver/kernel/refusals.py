@@ -19,6 +19,9 @@ from virtualserver.model.operations import (
     AddDestination,
     AddLink,
     AddService,
+    Allow,
+    ConfigureInstances,
+    Forbid,
     Operation,
     RaiseLink,
     RemoveAddress,
@@ -29,6 +32,8 @@ from virtualserver.model.operations import (
     ReplaceRules,
     SetDestination,
     SetService,
+    StartDaemon,
+    StopDaemon,
     WriteSysctl,
 )
 from virtualserver.model.schedulers import ONE_PACKET, SCHEDULERS
@@ -177,6 +182,14 @@ def describe(operation: Operation) -> str:
             return f"write {operation.name} = {operation.value}"
         case ReplaceRules():
             return "replace packet-filter rules"
+        case ConfigureInstances():
+            return f"configure {len(operation.instances)} virtual routers of keepalived"
+        case Allow() | Forbid():
+            return f"{type(operation).__name__.lower()} this node to hold the addresses of group {operation.group}"
+        case StartDaemon():
+            return f"start the sync daemon ({operation.daemon.role}) on {operation.daemon.link}"
+        case StopDaemon():
+            return f"stop the sync daemon ({operation.role})"
     verb = _SUBJECT.sub("", type(operation).__name__)
     return f"{verb.lower()} {what}"
 
@@ -206,6 +219,11 @@ _REASONS: dict[tuple[type[Operation], int], str] = {
     (AddLink, errno.EOPNOTSUPP): "this kernel does not have links of this kind",
     (RaiseLink, errno.ENODEV): _NO_LINK,
     (RemoveLink, errno.ENODEV): _NO_LINK,
+    (StartDaemon, errno.EEXIST): "one runs already",
+    (StartDaemon, errno.ENODEV): _NO_LINK,
+    (StartDaemon, errno.EINVAL): "the kernel mirrors nothing while real servers are of another family than an address",
+    (StopDaemon, errno.ESRCH): "none runs",
+    (Allow, errno.ENOENT): "keepalived knows no such group",
     (AddDecapsulation, errno.EADDRINUSE): "a program of this node has the port",
     (RemoveDecapsulation, errno.EINVAL): _MISSING,
     (WriteSysctl, errno.ENOENT): "no such setting (is its module loaded?)",

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from virtualserver.api.enums import ForwardingMode
-from virtualserver.api.virtualserver import Address, Forwarding
+from virtualserver.api.values import Address
+from virtualserver.api.virtualserver import Forwarding
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.ways import Way
 from virtualserver.model.types import IPAddress

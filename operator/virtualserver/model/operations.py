@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from virtualserver.model.failover import Instance, SyncDaemon, SyncRole
 from virtualserver.model.types import (
     Decapsulation,
     DestinationContent,
@@ -130,17 +131,56 @@ class ReplaceRules:
     rules: Rules
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigureInstances:
+    """Tell keepalived which virtual routers there are, all of them, with their addresses."""
+
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Let this node hold the addresses of a group."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forbid:
+    """Let this node hold none of a group's addresses; what it holds, another director takes over at once."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartDaemon:
+    """Start a sync daemon of the kernel; refused with EEXIST when one of its role runs."""
+
+    daemon: SyncDaemon
+
+
+@dataclass(frozen=True, slots=True)
+class StopDaemon:
+    """Stop the sync daemon of a role; refused with ESRCH when none runs."""
+
+    role: SyncRole
+
+
 ServiceOperation = AddService | SetService | RemoveService
 DestinationOperation = AddDestination | SetDestination | RemoveDestination
 AddressOperation = AddAddress | RemoveAddress
 LinkOperation = AddLink | RaiseLink | RemoveLink
 DecapsulationOperation = AddDecapsulation | RemoveDecapsulation
+VrrpOperation = ConfigureInstances | Allow | Forbid
+DaemonOperation = StartDaemon | StopDaemon
 Operation = (
     ServiceOperation
     | DestinationOperation
     | AddressOperation
     | LinkOperation
     | DecapsulationOperation
+    | VrrpOperation
+    | DaemonOperation
     | WriteSysctl
     | ReplaceRules
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 
-IPAddress = IPv4Address | IPv6Address
+from virtualserver.model.addresses import IPAddress as IPAddress
+from virtualserver.model.addresses import LinkAddress as LinkAddress
+from virtualserver.model.addresses import address_order as address_order
+from virtualserver.model.failover import Instance, Member, SyncDaemon
 
 
 class Protocol(enum.StrEnum):
@@ -111,18 +113,6 @@ class Service:
     destinations: Mapping[DestinationKey, DestinationContent] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class LinkAddress:
-    """An address on a link of this node, with its prefix length in bits (VIPs: 32 or 128)."""
-
-    link: str
-    address: IPAddress
-    prefix: int
-
-    def __str__(self) -> str:
-        return f"{self.address}/{self.prefix} on {self.link}"
-
-
 class LinkKind(enum.StrEnum):
     """Kinds of links that we make, by the names that rtnetlink gives them (``IFLA_INFO_KIND``).
 
@@ -196,6 +186,7 @@ class Rules:
     ``tracked``: IP versions whose connections are tracked also after the last translation was taken away; without a
     rule that needs it the kernel stops at once, and connections that are translated end (``nf_ct_netns_put``).
     ``tunnelled``: GUE packets are taken only from these. (Tunnels without UDP need no rule: see ``OwnLink``.)
+    ``members``: VRRP and mirrored connections are taken only from these.
     ``clamped``: handshakes from these addresses announce no longer segment, so that what clients send still fits
     when a director has wrapped it.
     """
@@ -205,6 +196,7 @@ class Rules:
     tunnelled: frozenset[Admission] = frozenset()
     clamped: frozenset[Clamp] = frozenset()
     tracked: frozenset[int] = frozenset()
+    members: frozenset[Member] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +206,9 @@ class State:
     ``links`` holds names of the node's links, ``mtus`` their MTU in bytes (both read only). ``services`` holds every
     service when read, ours and others'; ``addresses`` likewise holds every address of every link. ``own_links`` holds,
     by name, the links that carry our mark. ``decapsulations`` holds every GUE port when read, ours and others'.
+    ``instances`` are the virtual routers that keepalived is told of, by their groups; ``eligible`` names the groups
+    whose addresses this node may hold. ``daemons`` are the kernel's sync daemons. ``indexes`` (read only) tells a link
+    from another one that got its name later.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -224,6 +219,10 @@ class State:
     mtus: Mapping[str, int] = field(default_factory=dict)
     own_links: Mapping[str, OwnLink] = field(default_factory=dict)
     decapsulations: frozenset[Decapsulation] = frozenset()
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    eligible: frozenset[str] = frozenset()
+    daemons: frozenset[SyncDaemon] = frozenset()
+    indexes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +238,6 @@ class Owned:
     rules: bool = False
     own_links: frozenset[str] = frozenset()
     decapsulations: frozenset[Decapsulation] = frozenset()
-
-
-def address_order(address: IPAddress) -> tuple[int, int]:
-    """Sort key that puts IPv4 before IPv6; every director programs in this one order."""
-    return address.version, int(address)
+    daemons: bool = False
+    served: frozenset[str] = frozenset()
+    """Groups whose addresses this node has held since its connections were last forgotten."""

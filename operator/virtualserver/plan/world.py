@@ -52,6 +52,7 @@ class DirectorGroup:
     spec: DirectorGroupSpec | None
     active: str | None = None
     problem: str = ""
+    created: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,13 @@ def director_group(obj: Json) -> DirectorGroup:
         problem = first_problem(error)
     active = (obj.get("status") or {}).get("activeDirector")
     return DirectorGroup(
-        metadata["name"], metadata.get("uid", ""), metadata.get("generation", 0), spec, active, problem
+        metadata["name"],
+        metadata.get("uid", ""),
+        metadata.get("generation", 0),
+        spec,
+        active,
+        problem,
+        metadata.get("creationTimestamp", ""),
     )
 
 

@@ -1,0 +1,33 @@
+"""Single values that several kinds of objects have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from virtualserver.api import rules
+from virtualserver.api.addresses import ADDRESS, MULTICAST, NETWORK
+from virtualserver.api.rule import Text
+
+PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Address = Annotated[str, Text(45, *ADDRESS)]
+MulticastAddress = Annotated[str, Text(45, *MULTICAST)]
+Network = Annotated[str, Text(49, *NETWORK)]
+ObjectName = Annotated[
+    str,
+    rules.text(
+        r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
+        "must be the name of an object: small letters, digits, dashes and dots",
+        253,
+    ),
+]
+NodeName = ObjectName
+LinkName = Annotated[
+    str,
+    rules.text(
+        r"^[A-Za-z0-9_][!-.0-9;-~]{0,14}$",
+        "must be the name of a network link, such as eth0: 1 to 15 characters, no slash, colon or space",
+        15,
+    ),
+]
