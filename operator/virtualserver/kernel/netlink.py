@@ -18,10 +18,10 @@ from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
     AddLink,
-    Allow,
-    ConfigureInstances,
+    AddressOperation,
+    DaemonOperation,
     DestinationOperation,
-    Forbid,
+    LinkOperation,
     Operation,
     Outcome,
     RaiseLink,
@@ -30,8 +30,7 @@ from virtualserver.model.operations import (
     RemoveLink,
     ReplaceRules,
     ServiceOperation,
-    StartDaemon,
-    StopDaemon,
+    VrrpOperation,
     WriteSysctl,
 )
 from virtualserver.model.types import Rules, State
@@ -114,39 +113,48 @@ class Netlink:
         run.clear()
 
     def _apply_one(self, operation: Operation) -> Outcome:
-        """Do an operation that is not for IPVS."""
+        """Do an operation that is not for IPVS's table."""
         try:
-            match operation:
-                case AddAddress(address):
-                    check_address(address)
-                    link = self._links.link(address.link)
-                    self._changes.add_address(link, address)
-                    self._announcer.announce(link, address.address)
-                case RemoveAddress(address):
-                    check_address(address)
-                    self._changes.remove_address(self._links.link(address.link), address)
-                case AddLink(name, wanted):
-                    check_link(name, wanted)
-                    self._changes.add_link(name, wanted)
-                case RaiseLink(name):
-                    self._changes.raise_link(self._links.link(name))
-                case RemoveLink(name):
-                    self._changes.remove_link(self._links.link(name))
-                case AddDecapsulation(one):
-                    self._fou.add(one)
-                case RemoveDecapsulation(one):
-                    self._fou.remove(one)
-                case WriteSysctl(name, value):
-                    self._sysctls.write(name, value)
-                case ReplaceRules(rules):
-                    self._iptables.replace(rules)
-                case ConfigureInstances() | Allow() | Forbid() | StartDaemon() | StopDaemon():
-                    raise RefusedError(errno.EOPNOTSUPP)
+            if isinstance(operation, AddressOperation | LinkOperation):
+                self._change_link(operation)
+            elif isinstance(operation, VrrpOperation | DaemonOperation):
+                raise RefusedError(errno.EOPNOTSUPP)
+            else:
+                self._change_setting(operation)
         except RefusedError as refused:
             return _refused(operation, refused)
         except OSError as error:
             return _refused(operation, RefusedError(error.errno or errno.EIO))
         return Outcome(operation)
+
+    def _change_link(self, operation: AddressOperation | LinkOperation) -> None:
+        match operation:
+            case AddAddress(address):
+                check_address(address)
+                link = self._links.link(address.link)
+                self._changes.add_address(link, address)
+                self._announcer.announce(link, address.address)
+            case RemoveAddress(address):
+                check_address(address)
+                self._changes.remove_address(self._links.link(address.link), address)
+            case AddLink(name, wanted):
+                check_link(name, wanted)
+                self._changes.add_link(name, wanted)
+            case RaiseLink(name):
+                self._changes.raise_link(self._links.link(name))
+            case RemoveLink(name):
+                self._changes.remove_link(self._links.link(name))
+
+    def _change_setting(self, operation: Operation) -> None:
+        match operation:
+            case AddDecapsulation(one):
+                self._fou.add(one)
+            case RemoveDecapsulation(one):
+                self._fou.remove(one)
+            case WriteSysctl(name, value):
+                self._sysctls.write(name, value)
+            case ReplaceRules(rules):
+                self._iptables.replace(rules)
 
 
 def _refused(operation: Operation, refused: RefusedError) -> Outcome:
