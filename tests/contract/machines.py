@@ -60,7 +60,7 @@ class Node:
             if not operations:
                 self.record.settle(desired, actual)
                 return passes
-            self.record.claim(operations, actual.sysctls)
+            self.record.claim(operations, actual)
             outcomes = self.place.call(self.kernel.apply, operations)
             assert all(outcome.ok for outcome in outcomes), [one.message for one in outcomes if not one.ok]
         raise AssertionError(f"does not come to rest: {operations}")

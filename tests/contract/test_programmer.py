@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from virtualserver.agent.record import Record
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.model.types import State
-from virtualserver.plan import desired, settings
+from virtualserver.plan import desired, settings, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.health import Health
 from virtualserver.plan.verdicts import judge
 
@@ -36,10 +38,12 @@ class Node:
         self.world, self.now, self.wanted = world, 0.0, True
         self.programmer = Programmer(world.kernel, Record(record), lambda: self.now)
 
-    def plan(self, _actual: State, circumstances: Circumstances) -> Plan:
+    def plan(self, actual: State, circumstances: Circumstances) -> Plan:
         if not self.wanted:
             return Plan()
         known = store(virtual_servers=[SERVER], groups=[GROUP]).world()
+        standing = Standing(vrrp.active(known, "director-1", actual))
+        circumstances = replace(circumstances, standing=standing)
         return desired.plan(known, judge(known), lambda _owner, _one: UP, "director-1", circumstances)
 
     def round(self) -> Round:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from virtualserver.agent.record import Record
+from virtualserver.agent.standing import Standings
+from virtualserver.agent.steadiness import Steadiness
+from virtualserver.agent.terms import Terms
+from virtualserver.kernel.port import Kernel
 from virtualserver.plan.store import Store
 from virtualserver.plan.world import ObjectKey
 
@@ -41,7 +46,7 @@ def director_group(name: str = "default", *, active: str | None = "director-1", 
 
 def node(name: str = "director-1", *addresses: str, pods: str = "") -> Json:
     return {
-        "metadata": {"name": name, "labels": {"director": "true"}},
+        "metadata": {"name": name, "labels": {"director": "true"} if name.startswith("director") else {}},
         "spec": {"podCIDR": pods} if pods else {},
         "status": {"addresses": [{"type": "InternalIP", "address": one} for one in addresses]},
     }
@@ -85,6 +90,12 @@ def store(**objects: list[Json]) -> Store:
     for name, listed in given.items():
         filled.replace(KINDS[name], listed)
     return filled
+
+
+def standings(kernel: Kernel, record: Record, taken: bool = False) -> Standings:
+    """What a node is to its groups by its kernel alone; ``taken``: another director is active in all of them."""
+    terms = Terms(kernel, record, lambda _: taken, lambda: 0.0)
+    return Standings(terms, Steadiness(), lambda _: False, lambda: 0.0)
 
 
 WEB = ObjectKey("default", "web")

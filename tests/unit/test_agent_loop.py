@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from unit.builders import WEB, store, virtual_server
+from unit.builders import WEB, standings, store, virtual_server
 from virtualserver.agent.loop import Loop
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record
@@ -44,8 +44,9 @@ class Reporter:
 
 def loop(folder: Path, kernel: FakeKernel) -> tuple[Loop, Reporter]:
     reporter = Reporter()
-    programmer = Programmer(kernel, Record(folder / "record.json"), lambda: 0.0)
-    return Loop("director-1", Source(), programmer, reporter, lambda _: None, lambda: 0.0), reporter
+    record = Record(folder / "record.json")
+    programmer, standing = Programmer(kernel, record, lambda: 0.0), standings(kernel, record)
+    return Loop("director-1", Source(), programmer, standing, reporter, lambda _: None, lambda: 0.0), reporter
 
 
 async def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ async def test_a_write_that_the_kernel_refuses_again_is_not_another_programs_doi
         return errno.ENOMEM if isinstance(operation, AddDestination) else 0
 
     made, reporter = loop(tmp_path, FakeKernel(fail=fail))
-    for _ in range(2):
+    for _ in range(4):
         await made.once()
     assert Reason.DRIFT_REPAIRED not in reporter.reasons()
     status: Any = reporter.statuses[WEB]

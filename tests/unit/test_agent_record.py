@@ -36,8 +36,8 @@ MADE = (
 
 def test_what_was_claimed_is_known_to_the_next_agent_with_the_values_found(tmp_path: Path) -> None:
     first = Record(tmp_path / "record.json")
-    first.claim(MADE, {"net.ipv4.ip_forward": "0"})
-    first.claim(MADE, {"net.ipv4.ip_forward": "1"})
+    first.claim(MADE, State(sysctls={"net.ipv4.ip_forward": "0"}))
+    first.claim(MADE, State(sysctls={"net.ipv4.ip_forward": "1"}))
     again = Record(tmp_path / "record.json")
     assert again.owned == first.owned
     assert again.owned.sysctls == {"net.ipv4.ip_forward": "0"}
@@ -58,16 +58,16 @@ def test_a_record_of_the_first_version_is_understood(tmp_path: Path) -> None:
 
 def test_settings_of_a_link_of_ours_are_not_kept_because_they_go_with_it(tmp_path: Path) -> None:
     record = Record(tmp_path / "record.json")
-    record.claim([AddLink("vs-a", OwnLink(LinkKind.DUMMY))], {})
+    record.claim([AddLink("vs-a", OwnLink(LinkKind.DUMMY))], State())
     names = ("net.ipv4.conf.vs-a.rp_filter", "net.ipv4.conf.eth0.rp_filter")
-    record.claim([WriteSysctl(name, "2") for name in names], dict.fromkeys(names, "0"))
+    record.claim([WriteSysctl(name, "2") for name in names], State(sysctls=dict.fromkeys(names, "0")))
     assert record.owned.sysctls == {"net.ipv4.conf.eth0.rp_filter": "0"}
 
 
 def test_a_link_is_forgotten_when_it_is_neither_wanted_nor_there(tmp_path: Path) -> None:
     link = OwnLink(LinkKind.DUMMY)
     record = Record(tmp_path / "record.json")
-    record.claim([AddLink("vs-a", link), AddLink("vs-b", link), AddLink("vs-c", link)], {})
+    record.claim([AddLink("vs-a", link), AddLink("vs-b", link), AddLink("vs-c", link)], State())
     record.settle(State(own_links={"vs-a": link}), State(own_links={"vs-b": link}))
     assert Record(tmp_path / "record.json").owned.own_links == {"vs-a", "vs-b"}
 
@@ -75,7 +75,7 @@ def test_a_link_is_forgotten_when_it_is_neither_wanted_nor_there(tmp_path: Path)
 def test_a_port_is_forgotten_when_it_is_neither_wanted_nor_there(tmp_path: Path) -> None:
     one, two, three = (Decapsulation(port, 4) for port in (1, 2, 3))
     record = Record(tmp_path / "record.json")
-    record.claim([AddDecapsulation(one), AddDecapsulation(two), AddDecapsulation(three)], {})
+    record.claim([AddDecapsulation(one), AddDecapsulation(two), AddDecapsulation(three)], State())
     record.settle(State(decapsulations=frozenset({one})), State(decapsulations=frozenset({two})))
     assert Record(tmp_path / "record.json").owned.decapsulations == {one, two}
 
@@ -95,5 +95,5 @@ def test_a_record_that_cannot_be_written_forbids_the_operations(tmp_path: Path) 
     record = Record(tmp_path / "other" / "record.json")
     (tmp_path / "other").write_text("a file where a folder is needed")
     with pytest.raises(RecordError, match="cannot write"):
-        record.claim(MADE, {"net.ipv4.ip_forward": "0"})
+        record.claim(MADE, State(sysctls={"net.ipv4.ip_forward": "0"}))
     assert not record.owned.services

@@ -9,6 +9,7 @@ from typing import Any
 from unit.builders import WEB, director_group, endpoint, endpoint_slice, node, service, store, virtual_server
 from virtualserver.api.reasons import Reason
 from virtualserver.model.facts import Answer, Facts, LinkFact, Ping, Route, Trial
+from virtualserver.model.failover import token
 from virtualserver.model.types import IPAddress, LinkAddress, State, Tunnel
 from virtualserver.plan.faults import Fault, confirmed, faults
 from virtualserver.plan.preflight import Case, Scene, cases, questions
@@ -35,6 +36,7 @@ def case(on: str = "director-1", group: Json | None = None, **spec: Any) -> Case
     ).world()
     own = {"director-1": "198.18.0.11", "director-2": "198.18.0.12", "node-1": str(RS)}[on]
     held = frozenset({LinkAddress("eth0", A(own), 24), LinkAddress("eth0", VIP, 32)})
+    held |= {token(51)} if on == "director-1" else frozenset()
     (found,) = cases(Scene(world, judge(world), on, State(addresses=held)))
     return found
 

@@ -19,6 +19,7 @@ from virtualserver.model.types import (
 )
 from virtualserver.plan import desired
 from virtualserver.plan.desired import Plan
+from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.health import Health
 from virtualserver.plan.tunnels import HOLDER
 from virtualserver.plan.verdicts import judge
@@ -48,7 +49,11 @@ def planned(name: str, spec: Json, down: str = "", slices: Json = PODS, **group:
         services=[service("web", 80)],
         slices=[slices],
     ).world()
-    return desired.plan(world, judge(world), lambda _, one: DOWN if str(one.address) == down else UP, name)
+    active = Standing(frozenset({"default"}) if name == "director-1" else frozenset())
+    circumstances = desired.Circumstances(standing=active)
+    return desired.plan(
+        world, judge(world), lambda _, one: DOWN if str(one.address) == down else UP, name, circumstances
+    )
 
 
 def table(plan: Plan) -> dict[str, dict[str, DestinationContent]]:

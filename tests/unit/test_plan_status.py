@@ -10,6 +10,8 @@ from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import desired
+from virtualserver.plan.desired import Circumstances
+from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.health import Health
 from virtualserver.plan.status import Seen, active_status, node_status
 from virtualserver.plan.tunnels import HOLDER
@@ -30,7 +32,8 @@ def world(**spec: Any) -> World:
 
 
 def seen(known: World, name: str, actual: State | None = None) -> Seen:
-    plan = desired.plan(known, judge(known), lambda *_: UP, name)
+    standing = Standing(frozenset({"default"}) if name.startswith("director") else frozenset())
+    plan = desired.plan(known, judge(known), lambda *_: UP, name, Circumstances(standing=standing))
     return Seen(name, plan, plan.state if actual is None else actual, {})
 
 

@@ -12,11 +12,12 @@ from typing import Protocol
 from virtualserver.agent.healthbook import HealthBook, Watch
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import RecordError
+from virtualserver.agent.standing import Standings
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.model.types import Service, ServiceKey, State
-from virtualserver.plan import desired, directors, settings
+from virtualserver.plan import desired, settings
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.faults import Fault
 from virtualserver.plan.findings import Finding
@@ -72,6 +73,7 @@ class Loop:
         node: str,
         source: Source,
         programmer: Programmer,
+        standings: Standings,
         reporter: Reporter,
         set_targets: Callable[[frozenset[Target]], None],
         clock: Callable[[], float],
@@ -79,6 +81,7 @@ class Loop:
         self._node = node
         self._source = source
         self._programmer = programmer
+        self._standings = standings
         self._reporter = reporter
         self._set_targets = set_targets
         self._clock = clock
@@ -179,6 +182,7 @@ class Loop:
         if self._watched_version != self._judged_version:
             self._watch(actual)
             self._watched_version = self._judged_version
+        circumstances = replace(circumstances, standing=self._standings.look(self._world, self._node, actual))
         basis = (self._judged_version, self._book.version, circumstances)
         if self._planned is None or self._planned[0] != basis:
             plan = desired.plan(self._world, self._verdicts, self._book.health, self._node, circumstances)
@@ -191,7 +195,7 @@ class Loop:
         serving = set()
         for key, verdict in self._verdicts.items():
             server = self._world.virtual_servers[key]
-            mine = desired.watched(server, verdict, self._world.nodes.get(self._node), self._node)
+            mine = desired.watched(self._world, key, verdict, self._node)
             held = self._held(server, actual) if mine else {}
             for candidate in {one.key: one for one in mine}.values():
                 if serves(candidate, held, self._node, self._world.nodes):
@@ -223,26 +227,22 @@ class Loop:
     def _report_statuses(self, seen: Seen) -> None:
         """Say what is so of each virtual server about which anything has changed since it was said last."""
         reported: dict[ObjectKey, tuple[object, ...]] = {}
-        groups, nodes = self._world.groups, self._world.nodes
-        ours = {name for name, group in groups.items() if self._node in directors.members(group, nodes)}
         for key, verdict in self._verdicts.items():
             server = self._world.virtual_servers[key]
-            standby = verdict.group is not None and verdict.group.name in ours
-            if not standby and key not in seen.plan.here:
+            if key not in seen.plan.here:
                 continue
-            reported[key] = about = (verdict.accepted, standby, *seen.about(server))
+            reported[key] = about = (verdict.accepted, *seen.about(server))
             if self._reported.get(key) != about:
-                self._reporter.status(key, self._status(server, verdict, seen, standby))
+                self._reporter.status(key, self._status(server, verdict, seen))
         for key in self._reported.keys() - reported.keys():
             self._reporter.status(key, None)
         self._reported = reported
 
-    def _status(self, server: VirtualServer, verdict: Verdict, seen: Seen, standby: bool) -> Json:
-        """Return this node's part: of a director, of a node with real servers, or of one that is both."""
+    def _status(self, server: VirtualServer, verdict: Verdict, seen: Seen) -> Json:
+        """Return this node's part: of the active director, of a standby, or of a node with real servers."""
         if server.key in seen.plan.active:
             return active_status(server, verdict, seen)
-        status: Json = standby_status(server, seen) if standby else {}
-        return status | (node_status(server, seen) if server.key in seen.plan.here else {})
+        return standby_status(server, verdict, seen) if server.key in seen.plan.standby else node_status(server, seen)
 
     def _report_drift(self, done: Round) -> None:
         counts: dict[ObjectKey, int] = {}
@@ -259,9 +259,12 @@ class Loop:
         """The kernel's state is not known: say so of everything that it should hold."""
         seen = self._seen or Seen(self._node, Plan(), State(), {})
         finding = Finding(False, Reason.KERNEL_UNREADABLE, message)
-        active = frozenset(k for k, v in self._verdicts.items() if v.group and v.group.active == self._node)
-        plan = replace(seen.plan, active=active)
-        self._seen = replace(seen, plan=plan, actual=State(), problems=dict.fromkeys(active, finding))
+        here = {
+            key for key, verdict in self._verdicts.items() if desired.concerns(self._world, key, verdict, self._node)
+        }
+        directed = {key for key in here if desired.directs(self._world, self._verdicts[key], self._node)}
+        plan = replace(seen.plan, here=frozenset(here), standby=frozenset(directed - seen.plan.active))
+        self._seen = replace(seen, plan=plan, actual=State(), problems=dict.fromkeys(here, finding))
         self._report_statuses(self._seen)
 
     def _event(self, transition: Transition) -> None:

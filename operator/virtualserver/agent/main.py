@@ -19,6 +19,9 @@ from virtualserver.agent.record import Record, RecordError
 from virtualserver.agent.reporter import ClusterReporter
 from virtualserver.agent.settings import Settings, SettingsError, settings
 from virtualserver.agent.source import StoredSource
+from virtualserver.agent.standing import Standings
+from virtualserver.agent.steadiness import Steadiness
+from virtualserver.agent.terms import Terms
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.events import EventWriter
 from virtualserver.cluster.managed import agent_manager
@@ -65,7 +68,9 @@ async def _run(chosen: Settings) -> None:
     monitors = Runner(MONITORS, take)
     programmer = Programmer(kernel, record, time.monotonic)
     reporter = ClusterReporter(statuses, events)
-    loop = Loop(chosen.node, source, programmer, reporter, monitors.set_targets, time.monotonic)
+    terms = Terms(kernel, record, lambda group: group.active not in (None, chosen.node), time.monotonic)
+    standings = Standings(terms, Steadiness(), lambda _: False, time.monotonic)
+    loop = Loop(chosen.node, source, programmer, standings, reporter, monitors.set_targets, time.monotonic)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
     reflectors += [
         Reflector(

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from virtualserver.agent.attempts import Attempts
+from virtualserver.agent.patience import PATIENCE, Patience
 from virtualserver.agent.record import Record
 from virtualserver.agent.succession import Succession
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.modules import missing_module
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import Operation, Outcome, ReplaceRules, WriteSysctl
+from virtualserver.model.operations import DaemonOperation, Operation, Outcome, ReplaceRules, WriteSysctl
 from virtualserver.model.types import Owned, State
-from virtualserver.plan import settings
+from virtualserver.plan import settings, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.diff import Conflicts, Subject, conflicts, diff
 from virtualserver.plan.findings import Finding
@@ -36,6 +37,9 @@ EXPIRE_FOR = 2.0
 Outside this time they would wait for it: if another program empties the table, that is what saves them
 (``ip_vs_ctl.c``: ``__ip_vs_del_dest`` queues the work only while ``expire_nodest_conn`` is set).
 """
+
+MIRRORING_AGAIN = 5.0
+"""Seconds until a sync daemon that the kernel refused is tried again: virtual servers go on without it."""
 
 PASSES = 5
 """Passes of one round; a kernel that does not come to rest by then is a failure."""
@@ -72,7 +76,10 @@ class _Rest(NamedTuple):
 class Programmer:
     """Programs one node. Blocking; used from one thread at a time. Raises KernelError and RecordError."""
 
-    def __init__(self, kernel: Kernel, record: Record, clock: Callable[[], float]) -> None:
+    def __init__(self, kernel: Kernel, record: Record, clock: Callable[[], float], patience: float = PATIENCE) -> None:
+        """``patience`` in seconds is given to keepalived before its part of the work is done here."""
+        self._patience = Patience(patience)
+        self._mirroring_after = 0.0
         self._kernel = kernel
         self._record = record
         self._clock = clock
@@ -126,7 +133,7 @@ class Programmer:
         for _ in range(PASSES):
             actual = self._read(names)
             plan, found = self._plan(make_plan, actual)
-            operations = diff(plan.state, actual, self.owned, complete=complete)
+            operations = self._diff(plan, actual, complete)
             if not operations:
                 break
             if not self._fresh and _FORWARD in operations:
@@ -138,7 +145,7 @@ class Programmer:
         else:
             actual = self._read(names)
             plan, found = self._plan(make_plan, actual)
-            operations = diff(plan.state, actual, self.owned, complete=complete)
+            operations = self._diff(plan, actual, complete)
         self._judge(plan, operations, outcomes)
         self._rested = None if operations else _Rest(names(actual), plan.state)
         if complete:
@@ -165,10 +172,18 @@ class Programmer:
         plan, found = self._plan(make_plan, self._state)
         if found or plan.state == rested.state:
             return
-        operations = diff(plan.state, self._state, self.owned, complete=complete)
+        operations = self._diff(plan, self._state, complete)
         if operations and _FORWARD not in operations:
             applied += operations
             outcomes += self._apply(operations, self._state)
+
+    def _diff(self, plan: Plan, actual: State, complete: bool) -> tuple[Operation, ...]:
+        """Return what is to be done now; what keepalived is about to do is left to it, what failed lately can wait."""
+        now, desired = self._clock(), plan.state
+        waiting = self._patience.waiting(desired, actual, self.owned, now)
+        if now < self._mirroring_after:
+            desired = replace(desired, daemons=actual.daemons)
+        return diff(desired, actual, self.owned, complete=complete, waiting=waiting)
 
     def _plan(self, make_plan: MakePlan, actual: State) -> tuple[Plan, dict[ObjectKey, Finding]]:
         now = self._clock()
@@ -180,6 +195,7 @@ class Programmer:
             tracking=settings.TRACKING in self.owned.sysctls and actual.sysctls.get(settings.TRACKING) == "1",
             uplinks=settings.uplinks(actual),
             mtus=mtus,
+            own=vrrp.own_addresses(actual),
         )
         plan = self._succession.plan(make_plan(actual, circumstances), actual, now)
         if _leaving(plan, actual):
@@ -195,13 +211,15 @@ class Programmer:
         return self._succession.plan(plan, actual, now), found
 
     def _apply(self, operations: tuple[Operation, ...], actual: State) -> list[Outcome]:
-        self._record.claim(operations, actual.sysctls)
+        self._record.claim(operations, actual)
         outcomes = self._kernel.apply(operations)
         for outcome in outcomes:
             if outcome.ok:
                 log.debug("applied", extra={"operation": outcome.operation})
             else:
                 log.warning("kernel refused", extra={"operation": outcome.operation, "error": outcome.message})
+                if isinstance(outcome.operation, DaemonOperation):
+                    self._mirroring_after = self._clock() + MIRRORING_AGAIN
         if any(_seldom_read(operation) for operation in operations):
             self._rules_read = None
         return outcomes

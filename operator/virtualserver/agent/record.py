@@ -1,29 +1,32 @@
 """What this node made, on disk: written before the kernel is, so that nothing of ours is ever forgotten.
 
-{"version": 2, "services": ["TCP 198.18.0.100 80"], "addresses": ["eth0 198.18.0.100 32"],
+{"version": 3, "services": ["TCP 198.18.0.100 80"], "addresses": ["eth0 198.18.0.100 32"],
  "sysctls": {"net.ipv4.ip_forward": "0"}, "rules": true, "links": ["vs-addresses"],
- "decapsulations": ["6080 4"]}
+ "decapsulations": ["6080 4"], "daemons": {"sender": 2}, "served": ["default"]}
 
-Version 1 had no links and no decapsulations.
+Version 1 had no links and no decapsulations, version 2 no daemons and nothing served.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from virtualserver.model.failover import SyncRole
 from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
     AddLink,
     AddService,
+    ConfigureInstances,
     Operation,
     ReplaceRules,
+    StartDaemon,
     WriteSysctl,
 )
 from virtualserver.model.types import Decapsulation, LinkAddress, Owned, Protocol, Rules, ServiceKey, State
@@ -41,14 +44,15 @@ class Record:
         self._path = path
         self.owned = _load(path)
 
-    def claim(self, operations: Iterable[Operation], found: Mapping[str, str]) -> None:
-        """Write down what these operations are about to make; ``found`` are the settings before.
+    def claim(self, operations: Iterable[Operation], found: State) -> None:
+        """Write down what these operations are about to make; ``found`` is the node before.
 
         Raises RecordError, in which case the operations must not be applied.
         """
         services, addresses = set(self.owned.services), set(self.owned.addresses)
         sysctls, rules = dict(self.owned.sysctls), self.owned.rules
         links, decapsulations = set(self.owned.own_links), set(self.owned.decapsulations)
+        daemons = dict(self.owned.daemons)
         for operation in operations:
             match operation:
                 case AddService():
@@ -62,24 +66,42 @@ class Record:
                 case WriteSysctl() if link_of(operation.name) in links:
                     pass  # goes with the link
                 case WriteSysctl():
-                    sysctls.setdefault(operation.name, found[operation.name])
+                    sysctls.setdefault(operation.name, found.sysctls[operation.name])
                 case ReplaceRules():
                     rules = rules or operation.rules != Rules()
+                case ConfigureInstances():
+                    addresses.update(address for one in operation.instances for address in one.addresses)
+                case StartDaemon():
+                    daemons[operation.daemon.role] = found.indexes.get(operation.daemon.link, 0)
                 case _:
                     pass
-        made = Owned(
-            frozenset(services), frozenset(addresses), sysctls, rules, frozenset(links), frozenset(decapsulations)
+        self._keep(
+            Owned(
+                frozenset(services),
+                frozenset(addresses),
+                sysctls,
+                rules,
+                frozenset(links),
+                frozenset(decapsulations),
+                daemons,
+                self.owned.served,
+            )
         )
-        self._keep(made)
+
+    def serve(self, groups: frozenset[str]) -> None:
+        """Write down whose addresses this node holds or has held; raises RecordError."""
+        self._keep(replace(self.owned, served=groups))
 
     def settle(self, desired: State, actual: State) -> None:
         """Forget what is neither wanted nor there any more."""
         owned = self.owned
+        told = {one for state in (desired, actual) for router in state.instances.values() for one in router.addresses}
+        addresses = actual.addresses | desired.addresses | told
         self._keep(
             replace(
                 owned,
                 services=frozenset(k for k in owned.services if k in actual.services or k in desired.services),
-                addresses=frozenset(a for a in owned.addresses if a in actual.addresses or a in desired.addresses),
+                addresses=owned.addresses & addresses,
                 sysctls={
                     name: before
                     for name, before in owned.sysctls.items()
@@ -88,6 +110,11 @@ class Record:
                 rules=owned.rules and (actual.rules != Rules() or desired.rules != Rules()),
                 own_links=frozenset(n for n in owned.own_links if n in actual.own_links or n in desired.own_links),
                 decapsulations=owned.decapsulations & (actual.decapsulations | desired.decapsulations),
+                daemons={
+                    role: index
+                    for role, index in owned.daemons.items()
+                    if role in {one.role for one in actual.daemons | desired.daemons}
+                },
             )
         )
 
@@ -125,13 +152,15 @@ def compact(value: Any) -> str:
 def dump(owned: Owned) -> dict[str, Any]:
     """Return a record as it stands in its file."""
     return {
-        "version": 2,
+        "version": 3,
         "services": sorted(f"{key.protocol} {key.address} {key.port}" for key in owned.services),
         "addresses": sorted(f"{one.link} {one.address} {one.prefix}" for one in owned.addresses),
         "sysctls": dict(owned.sysctls),
         "rules": owned.rules,
         "links": sorted(owned.own_links),
         "decapsulations": sorted(f"{one.port} {one.version}" for one in owned.decapsulations),
+        "daemons": {role.value: index for role, index in sorted(owned.daemons.items())},
+        "served": sorted(owned.served),
     }
 
 
@@ -147,6 +176,8 @@ def _load(path: Path) -> Owned:
             bool(value["rules"]),
             frozenset(map(str, value.get("links", ()))),
             frozenset(Decapsulation(*map(int, line.split())) for line in value.get("decapsulations", ())),
+            {SyncRole(role): int(index) for role, index in value.get("daemons", {}).items()},
+            frozenset(map(str, value.get("served", ()))),
         )
     except FileNotFoundError:
         return Owned()

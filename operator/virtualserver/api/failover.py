@@ -108,6 +108,11 @@ class DirectorReport(ApiModel):
     role: GroupRole = Field(description="Active, Standby, or NotReady: it may not become active.")
     reason: str = Field(description="One word why.")
     message: str = Field(description="The same in a sentence.")
+    addresses: list[str] = Field(
+        [],
+        description="Its own addresses on the group's links: the others take VRRP and mirrored connections from these.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
     priority: int | None = Field(None, description="VRRP priority; the highest is the most preferred.")
     mirror: MirrorReport | None = Field(None, description="How well connections are mirrored to it.")
     caught_up: str | None = Field(None, description="Id of the failover request for which it is ready to take over.")

@@ -78,6 +78,16 @@ class Reason(enum.StrEnum):
     ENDPOINT_NOT_READY = "EndpointNotReady"
     ENDPOINT_FORBIDDEN = "EndpointForbidden"
     ENDPOINT_WITHOUT_NODE = "EndpointWithoutNode"
+    # directors of a group
+    ACTIVE = "Active"
+    READY = "Ready"
+    NOT_PROGRAMMED_YET = "NotProgrammedYet"
+    KEEPALIVED_DOWN = "KeepalivedDown"
+    PURGING = "Purging"
+    CATCHING_UP = "CatchingUp"
+    HELD_DOWN = "HeldDown"
+    FAILOVER_REQUESTED = "FailoverRequested"
+    NODE_CORDONED = "NodeCordoned"
     # events
     REAL_SERVER_UP = "RealServerUp"
     REAL_SERVER_DOWN = "RealServerDown"

@@ -116,6 +116,7 @@ class FakeKernel:
     ) -> None:
         self.links = set(links)
         self.own_links: dict[str, OwnLink] = {}
+        self.down: set[str] = set()
         self.services: dict[ServiceKey, Service] = {}
         self.decapsulations: set[Decapsulation] = set()
         self.taken_ports: set[int] = set()
@@ -126,6 +127,7 @@ class FakeKernel:
         self.routers: set[str] = set()
         self.rules = Rules()
         self.failover = FakeFailover()
+        self.kept: dict[IPAddress, int] = {}
         self.unreadable = ""
         self.writes = 0
         self.reads = 0
@@ -145,10 +147,12 @@ class FakeKernel:
             rules=self.rules if rules else Rules(),
             links=frozenset(self.links),
             mtus=dict.fromkeys(self.links, 1500),
+            down=frozenset(self.down),
             own_links=dict(self.own_links),
             decapsulations=frozenset(self.decapsulations),
             instances=dict(self.failover.instances),
             eligible=frozenset(self.failover.eligible),
+            electing=self.failover.electing,
             daemons=frozenset(self.failover.daemons.values()),
             indexes={name: number for number, name in enumerate(sorted(self.links), 1)},
         )
@@ -156,6 +160,10 @@ class FakeKernel:
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Apply all in their order; return one outcome each."""
         return [self._apply_one(operation) for operation in operations]
+
+    def connections(self, addresses: frozenset[IPAddress]) -> int:
+        """Return what a test has put into ``kept``."""
+        return sum(count for address, count in self.kept.items() if address in addresses)
 
     # Another hand
 

@@ -28,12 +28,16 @@ class Node(Protocol):
 
 
 class FakeFailover:
-    """``lost`` names groups whose election another director wins; this node wins all others as soon as it may."""
+    """``lost`` names groups whose election another director wins; this node wins all others as soon as it may.
+
+    Without ``electing`` keepalived is dead.
+    """
 
     def __init__(self) -> None:
         self.instances: dict[str, Instance] = {}
         self.eligible: set[str] = set()
         self.lost: set[str] = set()
+        self.electing = True
         self.daemons: dict[SyncRole, SyncDaemon] = {}
 
     def do(self, operation: VrrpOperation | DaemonOperation, node: Node) -> None:

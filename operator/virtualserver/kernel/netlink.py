@@ -11,7 +11,7 @@ from virtualserver.kernel.fou import Fou
 from virtualserver.kernel.iproute import Changes
 from virtualserver.kernel.iptables import Iptables
 from virtualserver.kernel.ipvs import Ipvs, IpvsOperation
-from virtualserver.kernel.links import Links
+from virtualserver.kernel.links import IFF_LOWER_UP, Links
 from virtualserver.kernel.refusals import FailHook, RefusedError, check_address, check_link, explain
 from virtualserver.kernel.sysctls import Sysctls
 from virtualserver.model.operations import (
@@ -33,7 +33,7 @@ from virtualserver.model.operations import (
     VrrpOperation,
     WriteSysctl,
 )
-from virtualserver.model.types import Rules, State
+from virtualserver.model.types import IPAddress, Rules, State
 
 
 class Netlink:
@@ -81,9 +81,14 @@ class Netlink:
             rules=self._iptables.read() if rules else Rules(),
             links=frozenset(links),
             mtus={name: link.mtu for name, link in links.items()},
+            down=frozenset(name for name, link in links.items() if not link.flags & IFF_LOWER_UP),
             decapsulations=self._fou.read(),
             own_links={name: link.own for name, link in links.items() if link.own is not None},
         )
+
+    def connections(self, addresses: frozenset[IPAddress]) -> int:
+        """Return how many connections the kernel keeps, as ``port.Kernel`` promises."""
+        raise NotImplementedError
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Apply all in their order, runs of IPVS operations as batches; return one outcome each."""

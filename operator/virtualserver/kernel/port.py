@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from virtualserver.model.operations import Operation, Outcome
-from virtualserver.model.types import State
+from virtualserver.model.types import IPAddress, State
 
 
 class KernelError(Exception):
@@ -14,7 +14,7 @@ class KernelError(Exception):
 
 
 class Kernel(Protocol):
-    """Two verbs. Both block; the agent calls them from one worker thread, one call at a time."""
+    """Two verbs and a question. All block; the agent calls them from one worker thread, one call at a time."""
 
     def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
         """Return services, addresses, links and the named sysctls; rules only when asked (they cost a process).
@@ -23,6 +23,10 @@ class Kernel(Protocol):
         stands for all that are there.
         Raises KernelError when any part cannot be read: never a partial answer.
         """
+        ...
+
+    def connections(self, addresses: frozenset[IPAddress]) -> int:
+        """Return how many connections to these virtual addresses the kernel keeps. Raises KernelError."""
         ...
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:

@@ -19,6 +19,9 @@ SCHEDULERS: dict[str, tuple[str, ...]] = {
 }
 """Scheduler name -> its flags, in the order of the bits 0x08 and 0x10."""
 
+HASHING = frozenset({"mh", "sh", "dh"})
+"""Those that choose by a table made from the real servers in their order, so that equal ones choose alike."""
+
 ONE_PACKET = "ops"
 """Every packet of a UDP service is scheduled anew; no connection is kept (``IP_VS_SVC_F_ONEPACKET``)."""
 

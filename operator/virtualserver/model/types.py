@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from virtualserver.model.addresses import IPAddress as IPAddress
 from virtualserver.model.addresses import LinkAddress as LinkAddress
 from virtualserver.model.addresses import address_order as address_order
-from virtualserver.model.failover import Instance, Member, SyncDaemon
+from virtualserver.model.failover import Instance, Member, SyncDaemon, SyncRole
 
 
 class Protocol(enum.StrEnum):
@@ -203,12 +203,13 @@ class Rules:
 class State:
     """The part of a node that concerns us; as wanted, or as read.
 
-    ``links`` holds names of the node's links, ``mtus`` their MTU in bytes (both read only). ``services`` holds every
+    ``links`` holds names of the node's links, ``mtus`` their MTU in bytes, ``down`` those that carry nothing (all read
+    only). ``services`` holds every
     service when read, ours and others'; ``addresses`` likewise holds every address of every link. ``own_links`` holds,
     by name, the links that carry our mark. ``decapsulations`` holds every GUE port when read, ours and others'.
     ``instances`` are the virtual routers that keepalived is told of, by their groups; ``eligible`` names the groups
-    whose addresses this node may hold. ``daemons`` are the kernel's sync daemons. ``indexes`` (read only) tells a link
-    from another one that got its name later.
+    whose addresses this node may hold, and ``electing`` says that keepalived runs (read only). ``daemons`` are the
+    kernel's sync daemons. ``indexes`` (read only) tells a link from another one that got its name later.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -217,10 +218,12 @@ class State:
     rules: Rules = Rules()
     links: frozenset[str] = frozenset()
     mtus: Mapping[str, int] = field(default_factory=dict)
+    down: frozenset[str] = frozenset()
     own_links: Mapping[str, OwnLink] = field(default_factory=dict)
     decapsulations: frozenset[Decapsulation] = frozenset()
     instances: Mapping[str, Instance] = field(default_factory=dict)
     eligible: frozenset[str] = frozenset()
+    electing: bool = False
     daemons: frozenset[SyncDaemon] = frozenset()
     indexes: Mapping[str, int] = field(default_factory=dict)
 
@@ -238,6 +241,7 @@ class Owned:
     rules: bool = False
     own_links: frozenset[str] = frozenset()
     decapsulations: frozenset[Decapsulation] = frozenset()
-    daemons: bool = False
+    daemons: Mapping[SyncRole, int] = field(default_factory=dict)
+    """Sync daemons that we started, each with the index of its link at that time."""
     served: frozenset[str] = frozenset()
     """Groups whose addresses this node has held since its connections were last forgotten."""

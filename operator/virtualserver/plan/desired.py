@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from virtualserver.model.operations import Operation
-from virtualserver.model.types import Clamp, IPAddress, Protocol, Rules, State
-from virtualserver.plan import receiving, settings
+from virtualserver.model.operations import DaemonOperation, Operation, VrrpOperation
+from virtualserver.model.types import Clamp, IPAddress, LinkAddress, Protocol, Rules, State
+from virtualserver.plan import directors, owning, receiving, settings, vrrp
 from virtualserver.plan.diff import Subject, subject
+from virtualserver.plan.eligibility import NO_STANDING, Standing, barred
+from virtualserver.plan.findings import Finding
 from virtualserver.plan.parts import Part, director
 from virtualserver.plan.realservers import Candidate
 from virtualserver.plan.shares import HealthOf, RealServerPlan, share
 from virtualserver.plan.tunnels import HOLDER
 from virtualserver.plan.verdicts import Verdict
-from virtualserver.plan.world import Node, ObjectKey, VirtualServer, World
+from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,15 @@ class Plan:
     needed: Mapping[Subject, frozenset[ObjectKey]] = field(default_factory=dict)
     real_servers: Mapping[ObjectKey, tuple[RealServerPlan, ...]] = field(default_factory=dict)
     pods: Mapping[ObjectKey, tuple[RealServerPlan, ...]] = field(default_factory=dict)
-    """The real servers on this node itself, of virtual servers whose director is another."""
+    """The real servers on this node itself, of virtual servers whose directors are others."""
     active: frozenset[ObjectKey] = frozenset()
     """Accepted virtual servers whose active director is this node, suspended ones included."""
+    standby: frozenset[ObjectKey] = frozenset()
+    """Those that it directs when it has to."""
     here: frozenset[ObjectKey] = frozenset()
-    """Those, and the ones that have real servers here which take packets as they are."""
+    """All of these, and the ones that have real servers here which take packets as they are."""
+    groups: Mapping[str, Finding | None] = field(default_factory=dict)
+    """The groups that this node is a director of, and what keeps it from holding their addresses."""
 
     @property
     def programmed(self) -> frozenset[ObjectKey]:
@@ -38,6 +44,8 @@ class Plan:
 
     def blamed(self, operation: Operation) -> frozenset[ObjectKey]:
         """Return the virtual servers that suffer when an operation fails."""
+        if isinstance(operation, VrrpOperation | DaemonOperation):
+            return frozenset()  # said of the group
         about = subject(operation)
         return self.programmed if about is None else self.needed.get(about, frozenset())
 
@@ -51,6 +59,7 @@ class Circumstances:
     something of ours, so connections must wait for it. ``tracking``: connections through us may have
     been translated, and live by being tracked. ``uplinks``: the node's links to others.
     ``mtus``: bytes that fit into a packet of the link that holds each of the node's addresses.
+    ``own``: the node's own addresses. ``standing``: what it is to its groups.
     """
 
     suspended: frozenset[ObjectKey] = frozenset()
@@ -59,6 +68,8 @@ class Circumstances:
     mtus: Mapping[IPAddress, int] = field(default_factory=dict)
     tracking: bool = False
     uplinks: frozenset[str] = frozenset()
+    own: frozenset[LinkAddress] = frozenset()
+    standing: Standing = NO_STANDING
 
 
 def plan(
@@ -68,35 +79,61 @@ def plan(
     node: str,
     circumstances: Circumstances = Circumstances(),
 ) -> Plan:
-    """Return what this node should hold: as the active director of some virtual servers, as a real server of others."""
+    """Return what this node should hold: as a director of some virtual servers, as a real server of others."""
+    standing, here = circumstances.standing, world.nodes.get(node)
     real_servers: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
     pods: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
     parts: dict[ObjectKey, Part] = {}
-    suspended: set[ObjectKey] = set()
-    active = frozenset(key for key, verdict in verdicts.items() if verdict.group and verdict.group.active == node)
-    for key in sorted(verdicts):
-        server, verdict = world.virtual_servers[key], verdicts[key]
-        if server.spec is None or verdict.group is None or not concerns(server, verdict, world.nodes.get(node), node):
-            continue
+    concerned = {key for key in verdicts if concerns(world, key, verdicts[key], node)}
+    directed = {key for key in concerned if directs(world, verdicts[key], node)}
+    active = {key for key in directed if _group(verdicts[key]).name in standing.active}
+    for key in sorted(concerned):
+        server, group = world.virtual_servers[key], _group(verdicts[key])
+        assert server.spec is not None
         shares = {
             port: [share(server.spec, key, one, health_of) for one in listed]
-            for port, listed in verdict.candidates.items()
+            for port, listed in verdicts[key].candidates.items()
         }
-        everyone = [one for listed in shares.values() for one in listed]
+        everyone = tuple(one for listed in shares.values() for one in listed)
         if key in active:
-            real_servers[key] = tuple(everyone)
-        else:
+            real_servers[key] = everyone
+        elif key not in directed:
             pods[key] = tuple(one for one in everyone if one.candidate.node == node)
-        if key in circumstances.suspended:
-            suspended.add(key)
+        if key in circumstances.suspended or (key in directed and group.name in standing.purging):
             continue
-        if key in active:
-            parts[key] = director(server.spec, verdict.group, shares, node, world.nodes)
-        else:
-            here = world.nodes[node]
-            parts[key] = receiving.node(server.spec, verdict.group, shares, here, world.nodes, circumstances.mtus)
-    concerned = frozenset(parts) | frozenset(real_servers) | suspended
-    return Plan(union(parts.values(), circumstances), needed_by(parts), real_servers, pods, active, concerned)
+        if key in directed:
+            parts[key] = director(server.spec, group, shares, node, world.nodes)
+        elif here is not None:
+            parts[key] = receiving.node(server.spec, group, shares, here, world.nodes, circumstances.mtus)
+    groups = {name: barred(world, group, node, standing) for name, group in directed_groups(world, node).items()}
+    held = owning.Holding(world, node, circumstances.own, standing)
+    state = owning.joined(union(parts.values(), circumstances), held, groups, _by_group(verdicts, parts, directed))
+    return Plan(
+        state,
+        needed_by(parts),
+        real_servers,
+        pods,
+        frozenset(active),
+        frozenset(directed - active),
+        frozenset(concerned),
+        groups,
+    )
+
+
+def _group(verdict: Verdict) -> DirectorGroup:
+    assert verdict.group is not None
+    return verdict.group
+
+
+def _by_group(
+    verdicts: Mapping[ObjectKey, Verdict], parts: Mapping[ObjectKey, Part], directed: set[ObjectKey]
+) -> dict[str, frozenset[LinkAddress]]:
+    """Return the addresses that the active director of each group holds."""
+    found: dict[str, frozenset[LinkAddress]] = {}
+    for key in directed & parts.keys():
+        name = _group(verdicts[key]).name
+        found[name] = found.get(name, frozenset()) | parts[key].virtual
+    return found
 
 
 def needed_by(parts: Mapping[ObjectKey, Part]) -> dict[Subject, frozenset[ObjectKey]]:
@@ -108,36 +145,48 @@ def needed_by(parts: Mapping[ObjectKey, Part]) -> dict[Subject, frozenset[Object
     return needed
 
 
-def concerns(server: VirtualServer, verdict: Verdict, here: Node | None, node: str) -> bool:
-    """Return whether a node has anything to do for a virtual server; ``here`` is None when the node is not known."""
+def directed_groups(world: World, node: str) -> dict[str, DirectorGroup]:
+    """Return the groups that a node is a director of, by name."""
+    return {name: group for name, group in world.groups.items() if node in directors.members(group, world.nodes)}
+
+
+def directs(world: World, verdict: Verdict, node: str) -> bool:
+    """Return whether a node is a director of a virtual server, active or not."""
+    return verdict.group is not None and node in directors.members(verdict.group, world.nodes)
+
+
+def concerns(world: World, key: ObjectKey, verdict: Verdict, node: str) -> bool:
+    """Return whether a node has anything to do for a virtual server."""
+    server, here = world.virtual_servers[key], world.nodes.get(node)
     if verdict.group is None or server.spec is None:
         return False
-    if verdict.group.active == node:
+    if directs(world, verdict, node):
         return True
     candidates = [one for listed in verdict.candidates.values() for one in listed]
     return here is not None and receiving.receives(server.spec, candidates, here)
 
 
-def watched(server: VirtualServer, verdict: Verdict, here: Node | None, node: str) -> list[Candidate]:
+def watched(world: World, key: ObjectKey, verdict: Verdict, node: str) -> list[Candidate]:
     """Return the real servers that this node has to check: a director all of them, any other node its own pods."""
-    if not concerns(server, verdict, here, node):
+    if not concerns(world, key, verdict, node):
         return []
     candidates = [one for listed in verdict.candidates.values() for one in listed]
-    active = verdict.group is not None and verdict.group.active == node
-    return candidates if active else [one for one in candidates if one.node == node]
+    return candidates if directs(world, verdict, node) else [one for one in candidates if one.node == node]
 
 
 def union(parts: Iterable[Part], circumstances: Circumstances) -> State:
-    """Return all that is needed, with the settings that it takes."""
+    """Return all that is needed, with the settings that it takes; addresses of groups are not among it."""
     listed = list(parts)
     services = {key: service for part in listed for key, service in part.services.items()}
     addresses = frozenset(address for part in listed for address in part.addresses)
+    virtual = frozenset(address for part in listed for address in part.virtual)
     translated = frozenset(key for part in listed for key in part.translated)
     own_links = {name: link for part in listed for name, link in part.own_links.items()}
-    links = frozenset(address.link for address in addresses) - own_links.keys()
+    links = frozenset(address.link for address in addresses | virtual) - own_links.keys()
     tracking = bool(translated) or circumstances.tracking
-    expire = circumstances.leaving and not circumstances.repairing
-    sysctls: dict[str, str] = {}
+    purging = bool(circumstances.standing.purging)
+    expire = (circumstances.leaving or purging) and not circumstances.repairing
+    sysctls: dict[str, str] = {settings.EXPIRE: "1"} if purging else {}
     if services:
         sysctls |= settings.director(links, services, translate=tracking, expire=expire)
     if own_links:
@@ -169,10 +218,8 @@ def _tightest(clamps: Iterable[Clamp]) -> frozenset[Clamp]:
 
 def links(world: World, verdicts: Mapping[ObjectKey, Verdict], node: str) -> frozenset[str]:
     """Return the links on which this node may have to hold addresses."""
-    groups = [verdict.group for verdict in verdicts.values() if verdict.group and verdict.group.active == node]
-    specs = [group.spec for group in groups if group.spec is not None]
-    found = {spec.interface for spec in specs} | {spec.gateway.interface for spec in specs if spec.gateway}
-    here = world.nodes.get(node)
-    if any(concerns(world.virtual_servers[key], verdict, here, node) for key, verdict in verdicts.items()):
+    groups = [_group(verdict) for verdict in verdicts.values() if directs(world, verdict, node)]
+    found = {link for group in groups if group.spec is not None for link in vrrp.links(group.spec)}
+    if any(concerns(world, key, verdict, node) for key, verdict in verdicts.items()):
         found.add(HOLDER)
     return frozenset(found)

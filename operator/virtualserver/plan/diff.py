@@ -1,10 +1,11 @@
 """The one place that decides which operations bring a kernel from what it holds to what is wanted, and their order.
 
-    withdraw addresses -> close GUE ports -> remove links -> make links -> settings -> set links up
-    -> packet-filter rules -> open GUE ports -> services and real servers -> announce addresses -> settings put back
+    forbid -> virtual routers -> withdraw addresses -> close GUE ports -> remove links -> make links -> settings
+    -> set links up -> packet-filter rules -> open GUE ports -> services and real servers -> mirroring
+    -> announce addresses -> allow -> settings put back
 
-An address is announced only when every service on it, *as read back*, equals the intent: a pass that still
-has to change a service does not announce it, the next pass does. So it is with links of ours and their settings
+A virtual address is told to keepalived only when every service on it, *as read back*, equals the intent: a pass that
+still has to change a service does not tell it, the next pass does. So it is with links of ours and their settings
 (``linkdiff``). A GUE port is never open without the rules that say who may send to it.
 Only what the node's record calls ours is changed or removed.
 """
@@ -32,6 +33,7 @@ from virtualserver.model.operations import (
     SetService,
     WriteSysctl,
 )
+from virtualserver.model.schedulers import HASHING
 from virtualserver.model.types import (
     Decapsulation,
     LinkAddress,
@@ -42,7 +44,7 @@ from virtualserver.model.types import (
     State,
     address_order,
 )
-from virtualserver.plan import linkdiff, settings
+from virtualserver.plan import linkdiff, owndiff, settings
 
 Subject = ServiceKey | LinkAddress | str | Decapsulation
 """What somebody may need on a node: a virtual service, an address, a link by its name, a GUE port."""
@@ -63,20 +65,33 @@ def conflicts(desired: State, actual: State, owned: Owned) -> Conflicts:
     """Return what exists without being ours, and addresses whose link does not exist."""
     ours = {address.address for address in owned.addresses}
     others = {address.address for address in actual.addresses} - ours
+    addresses = desired.addresses | {one for router in desired.instances.values() for one in router.addresses}
     return Conflicts(
         frozenset(key for key in desired.services if key in actual.services and key not in owned.services),
-        frozenset(address for address in desired.addresses if address.address in others),
-        frozenset(a for a in desired.addresses if a.link not in actual.links and a.link not in desired.own_links),
+        frozenset(address for address in addresses if address.address in others),
+        frozenset(a for a in addresses if a.link not in actual.links and a.link not in desired.own_links),
         linkdiff.strangers(desired, actual, owned),
         (desired.decapsulations & actual.decapsulations) - owned.decapsulations,
     )
 
 
-def diff(desired: State, actual: State, owned: Owned, *, complete: bool) -> tuple[Operation, ...]:
-    """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed."""
+def diff(
+    desired: State,
+    actual: State,
+    owned: Owned,
+    *,
+    complete: bool,
+    waiting: frozenset[LinkAddress] = frozenset(),
+) -> tuple[Operation, ...]:
+    """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed.
+
+    ``waiting``: virtual addresses that keepalived is expected to add or to remove by itself at any moment.
+    """
     advertised = settings.advertisements(desired.sysctls, actual.sysctls, owned.sysctls)
+    unsettled = frozenset(key for key in desired.services if not settled(desired, actual, key))
     return (
-        *_withdrawals(desired, actual, owned, complete),
+        *owndiff.routers(desired, actual, unsettled, complete),
+        *_withdrawals(desired, actual, owned, complete, waiting),
         *_closings(desired, actual, owned, complete),
         *linkdiff.removals(desired, actual, owned, complete),
         *linkdiff.additions(desired, actual, owned),
@@ -84,15 +99,21 @@ def diff(desired: State, actual: State, owned: Owned, *, complete: bool) -> tupl
         *linkdiff.raises(desired, actual, owned),
         *_rules(desired, actual, owned, complete),
         *_openings(desired, actual),
-        *_services(desired, actual, owned, complete),
-        *_announcements(desired, actual),
+        *_services(desired, actual, owned, complete, waiting),
+        *owndiff.mirroring(desired, actual, owned, unsettled, complete),
+        *_announcements(desired, actual, unsettled, waiting),
+        *owndiff.allowances(desired, actual, unsettled),
         *_settings_put_back({**desired.sysctls, **advertised}, actual, owned, complete),
     )
 
 
 def settled(desired: State, actual: State, key: ServiceKey) -> bool:
-    """Return whether a service in the kernel is what is wanted, real servers included."""
-    return actual.services.get(key) == desired.services[key]
+    """Return whether a service in the kernel is what is wanted, real servers included.
+
+    A scheduler that hashes makes its table from them in their order: another order is another table.
+    """
+    found, wanted = actual.services.get(key), desired.services[key]
+    return found == wanted and (wanted.content.scheduler not in HASHING or _in_order(wanted, found))
 
 
 def present(about: Subject, desired: State, actual: State) -> bool:
@@ -116,9 +137,15 @@ def _service_key(key: ServiceKey) -> tuple[tuple[int, int], int, str]:
     return address_order(key.address), key.port, key.protocol
 
 
-def _withdrawals(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+def _in_order(wanted: Service, found: Service) -> bool:
+    return list(found.destinations) == list(wanted.destinations)
+
+
+def _withdrawals(
+    desired: State, actual: State, owned: Owned, complete: bool, waiting: frozenset[LinkAddress]
+) -> Iterator[Operation]:
     if complete:
-        for address in sorted(owned.addresses - desired.addresses, key=_address_key):
+        for address in sorted(owned.addresses - desired.addresses - waiting, key=_address_key):
             if address in actual.addresses:
                 yield RemoveAddress(address)
 
@@ -170,13 +197,21 @@ def _both(desired: Rules, actual: Rules) -> Rules:
     )
 
 
-def _services(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+def _services(
+    desired: State, actual: State, owned: Owned, complete: bool, waiting: frozenset[LinkAddress]
+) -> Iterator[Operation]:
     if complete:
+        held = {one.address for one in waiting & actual.addresses}
         for key in sorted(owned.services - desired.services.keys(), key=_service_key):
-            if key in actual.services:
+            if key in actual.services and key.address not in held:
                 yield RemoveService(key)
+    ending = actual.sysctls.get(settings.EXPIRE) == "1" or desired.sysctls.get(settings.EXPIRE) == "1"
     for key in sorted(desired.services, key=_service_key):
-        yield from _service(key, desired.services[key], actual.services.get(key))
+        found, wanted = actual.services.get(key), desired.services[key]
+        if found is not None and wanted.content.scheduler in HASHING and not ending:
+            yield from _put_in_order(key, wanted, found)
+        else:
+            yield from _service(key, wanted, found)
 
 
 def _service(key: ServiceKey, wanted: Service, found: Service | None) -> Iterator[Operation]:
@@ -196,10 +231,33 @@ def _service(key: ServiceKey, wanted: Service, found: Service | None) -> Iterato
             yield RemoveDestination(key, destination)
 
 
-def _announcements(desired: State, actual: State) -> Iterator[Operation]:
-    unsettled = {key.address for key in desired.services if not settled(desired, actual, key)}
+def _put_in_order(key: ServiceKey, wanted: Service, found: Service) -> Iterator[Operation]:
+    """The same, and real servers from the first one on that is out of order are taken out and added again.
+
+    Their connections wait in the kernel's trash for the moment between, and are found again (``ip_vs_ctl.c``:
+    ``ip_vs_trash_get_dest``), unless connections to what leaves are ended just then.
+    """
+    there, order = [one for one in found.destinations if one in wanted.destinations], list(wanted.destinations)
+    kept = next((place for place, one in enumerate(there) if one != order[place]), len(there))
+    for destination in there[kept:]:
+        yield RemoveDestination(key, destination)
+    staying = {
+        one: content
+        for one, content in found.destinations.items()
+        if one not in wanted.destinations or one in there[:kept]
+    }
+    yield from _service(key, wanted, Service(found.content, staying))
+
+
+def _announcements(
+    desired: State, actual: State, unready: frozenset[ServiceKey], waiting: frozenset[LinkAddress]
+) -> Iterator[Operation]:
+    """Addresses of a group come from keepalived; what has gone missing of them although it holds them is put back."""
+    unsettled = {key.address for key in unready}
     served = {key.address for key in desired.services}
-    missing = [address for address in desired.addresses if address not in actual.addresses]
+    told = {one for router in actual.instances.values() for one in router.addresses}
+    held = {one for router in desired.instances.values() for one in router.addresses} - told
+    missing = [one for one in desired.addresses - waiting - held if one not in actual.addresses]
 
     def order(address: LinkAddress) -> tuple[bool, tuple[tuple[int, int], str]]:
         # Gateways first: real servers must have a way back before the first client comes.

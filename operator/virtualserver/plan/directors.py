@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from virtualserver.plan.world import DirectorGroup, Node
 
@@ -21,3 +21,12 @@ def choose(group: DirectorGroup, nodes: Mapping[str, Node], current: str | None)
     if current in candidates:
         return current
     return candidates[0] if candidates else None
+
+
+def priorities(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Mapping[str, Node]) -> dict[str, int]:
+    """Return the VRRP priority of each director of a group; groups that share directors are spread over them."""
+    mine = members(group, nodes)
+    sharing = [one for one in groups if set(members(one, nodes)) & set(mine)]
+    rank = sorted((one.created, one.name) for one in sharing).index((group.created, group.name))
+    turn = rank % len(mine) if mine else 0
+    return {name: 250 - place for place, name in enumerate(mine[turn:] + mine[:turn])}

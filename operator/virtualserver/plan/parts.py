@@ -36,6 +36,7 @@ ByPort = Mapping[Port, list[RealServerPlan]]
 class Part:
     """What one virtual server needs here.
 
+    ``virtual``: addresses that the active director of its group holds, and every director must be able to.
     ``translated``: services whose connections get the director's own source address.
     """
 
@@ -46,17 +47,18 @@ class Part:
     decapsulations: frozenset[Decapsulation] = frozenset()
     admissions: frozenset[Admission] = frozenset()
     clamps: frozenset[Clamp] = frozenset()
+    virtual: frozenset[LinkAddress] = frozenset()
 
     @property
     def subjects(self) -> Iterable[Subject]:
         """Everything of it that an operation may be about."""
-        return chain(self.services, self.addresses, self.own_links, self.decapsulations)
+        return chain(self.services, self.addresses, self.virtual, self.own_links, self.decapsulations)
 
 
 def director(
     spec: VirtualServerSpec, group: DirectorGroup, by_port: ByPort, node: str, nodes: Mapping[str, Node]
 ) -> Part:
-    """Return what the active director needs."""
+    """Return what a director needs, active or not."""
     services = {
         key: Service(
             content(spec, key.address.version), from_director(spec.forwarding, key, by_port[port], node, nodes)
@@ -65,7 +67,7 @@ def director(
     }
     nat = spec.forwarding.nat
     translated = frozenset(services) if nat and nat.source_translation else frozenset()
-    return Part(services, _addresses(spec, group), translated)
+    return Part(services, translated=translated, virtual=_addresses(spec, group))
 
 
 def virtual_services(spec: VirtualServerSpec, ports: Iterable[Port]) -> Iterable[tuple[Port, ServiceKey]]:

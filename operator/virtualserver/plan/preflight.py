@@ -16,7 +16,7 @@ from virtualserver.api.enums import ForwardingMode
 from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.model.facts import SMALL, LinkFact, Ping, Questions, Trial
 from virtualserver.model.types import IPAddress, LinkAddress, State, address_order
-from virtualserver.plan import directors, receiving
+from virtualserver.plan import directors, receiving, vrrp
 from virtualserver.plan.forwarding import direct, receiver_of, tunnel, usable
 from virtualserver.plan.parts import host_address
 from virtualserver.plan.realservers import Candidate, Wish
@@ -100,7 +100,7 @@ def _case(scene: Scene, server: VirtualServer, verdict: Verdict) -> Case | None:
     nodes, here = scene.world.nodes, scene.world.nodes.get(scene.node)
     candidates = [one for listed in verdict.candidates.values() for one in listed if one.wish is not Wish.STAY_OUT]
     director = scene.node in directors.members(group, nodes)
-    active = group.active == scene.node
+    active = director and group.name in vrrp.active(scene.world, scene.node, scene.actual)
     receives = here is not None and not active and receiving.receives(spec, candidates, here)
     if here is None or not (director or receives):
         return None

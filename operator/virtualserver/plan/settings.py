@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from virtualserver.api.base import seconds
 from virtualserver.model.types import ServiceKey, State
+from virtualserver.plan.world import DirectorGroup
 
 PREFIX = "vs-"
 """How the names of all our own links begin."""
@@ -40,6 +42,27 @@ def director(links: Iterable[str], services: Iterable[ServiceKey], *, translate:
     return wanted | _forwarding(versions)
 
 
+def mirroring(group: DirectorGroup) -> dict[str, str]:
+    """Return the settings of a director whose connections are mirrored, as its group wants them."""
+    assert group.spec is not None
+    wanted = group.spec.mirroring
+    return {
+        "net.ipv4.vs.sync_threshold": f"{wanted.threshold} {wanted.period}",
+        "net.ipv4.vs.sync_refresh_period": str(int(seconds(wanted.refresh_period))),
+        "net.ipv4.vs.sync_retries": str(wanted.retries),
+        # With 1 a node whose daemons run in both roles stops directing (``ip_vs_core.c``).
+        "net.ipv4.vs.backup_only": "0",
+    }
+
+
+MIRRORING = (
+    "net.ipv4.vs.sync_threshold",
+    "net.ipv4.vs.sync_refresh_period",
+    "net.ipv4.vs.sync_retries",
+    "net.ipv4.vs.backup_only",
+)
+
+
 def real_server(links: Iterable[str], own_links: Iterable[str], services: Iterable[ServiceKey] = ()) -> dict[str, str]:
     """Return the settings of a node that holds virtual addresses and answers clients itself.
 
@@ -68,7 +91,7 @@ def uplinks(actual: State) -> frozenset[str]:
 def names(links: Iterable[str], uplinks: Iterable[str] = (), own_links: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of every setting that may be ours on a node that holds addresses on ``links``."""
     fixed = (*director((), (), translate=False, expire=False), *_forwarding({4, 6}), *_send_redirects(links))
-    return (*fixed, *real_server(sorted(uplinks), sorted(own_links)))
+    return (*fixed, *MIRRORING, *real_server(sorted(uplinks), sorted(own_links)))
 
 
 def link_of(name: str) -> str | None:

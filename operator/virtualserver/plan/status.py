@@ -65,11 +65,12 @@ class Seen:
         return (
             server,
             server.key in self.plan.active,
+            server.key in self.plan.standby,
             self.plan.real_servers.get(server.key),
             self.problems.get(server.key),
             self.faults.get(server.key, ()),
             self.plan.pods.get(server.key),
-            _held(server, self) if server.key in self.plan.here - self.plan.active else None,
+            _held(server, self) if server.key in self.plan.here - self.plan.active - self.plan.standby else None,
             tuple(
                 (self.plan.state.services.get(key), self.actual.services.get(key), key.address in self.announced)
                 for key in keys
@@ -95,9 +96,10 @@ def active_status(server: VirtualServer, verdict: Verdict, seen: Seen) -> Json:
     }
 
 
-def standby_status(server: VirtualServer, seen: Seen) -> Json:
-    """Return what a director reports that could serve this virtual server but does not."""
-    return {"directors": [_director(server, seen, DirectorRole.STANDBY, None).wire()]}
+def standby_status(server: VirtualServer, verdict: Verdict, seen: Seen) -> Json:
+    """Return what a director reports that serves this virtual server when the active one is lost."""
+    programmed = _programmed(server, verdict, seen)
+    return {"directors": [_director(server, seen, DirectorRole.STANDBY, programmed).wire()]}
 
 
 def node_status(server: VirtualServer, seen: Seen) -> Json:
@@ -153,7 +155,9 @@ def _programmed(server: VirtualServer, verdict: Verdict, seen: Seen) -> Finding:
         return seen.problems[server.key]
     keys = service_keys(server.spec) if server.spec else []
     if all(
-        key in seen.plan.state.services and settled(seen.plan.state, seen.actual, key) and key.address in seen.announced
+        key in seen.plan.state.services
+        and settled(seen.plan.state, seen.actual, key)
+        and (server.key not in seen.plan.active or key.address in seen.announced)
         for key in keys
     ):
         return Finding(True, Reason.PROGRAMMED, f"read back from the kernel of {seen.node}")
@@ -187,7 +191,7 @@ def _real_server(one: RealServerPlan) -> RealServerStatus:
 
 
 def _director(server: VirtualServer, seen: Seen, role: DirectorRole, programmed: Finding | None) -> DirectorStatus:
-    keys = service_keys(server.spec) if server.spec and role is DirectorRole.ACTIVE else []
+    keys = service_keys(server.spec) if server.spec else []
     held = [key for key in keys if key in seen.plan.state.services and key in seen.actual.services]
     announced = sorted({key.address for key in held if key.address in seen.announced}, key=address_order)
     return DirectorStatus(

@@ -14,6 +14,7 @@ from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.rule import first_problem
 from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.model.types import IPAddress
+from virtualserver.plan.reports import NOTHING_SAID, Ownership, ownership
 
 IPNetwork = IPv4Network | IPv6Network
 Json = Mapping[str, Any]
@@ -44,15 +45,20 @@ class VirtualServer:
 
 @dataclass(frozen=True, slots=True)
 class DirectorGroup:
-    """A DirectorGroup and the active director that the controller chose."""
+    """A DirectorGroup, and what its directors say of themselves."""
 
     name: str
     uid: str
     generation: int
     spec: DirectorGroupSpec | None
-    active: str | None = None
     problem: str = ""
     created: str = ""
+    ownership: Ownership = NOTHING_SAID
+
+    @property
+    def active(self) -> str | None:
+        """The director that says it is active; who decides something by it waits for the API server."""
+        return self.ownership.active or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class Node:
     pod_networks: tuple[IPNetwork, ...] = ()
     internal: tuple[IPAddress, ...] = ()
     """The addresses of type InternalIP, in the node's own order: where packets for its pods are sent."""
+    cordoned: bool = False
+    """Kubernetes puts no more pods there (``spec.unschedulable``): somebody is about to work on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +168,14 @@ def director_group(obj: Json) -> DirectorGroup:
         spec = DirectorGroupSpec.model_validate(obj.get("spec", {}))
     except ValidationError as error:
         problem = first_problem(error)
-    active = (obj.get("status") or {}).get("activeDirector")
     return DirectorGroup(
         metadata["name"],
         metadata.get("uid", ""),
         metadata.get("generation", 0),
         spec,
-        active,
         problem,
         metadata.get("creationTimestamp", ""),
+        ownership(obj.get("status") or {}),
     )
 
 
@@ -199,6 +206,7 @@ def node(obj: Json) -> Node:
         frozenset(address for _, address in listed if address is not None),
         _networks(networks),
         tuple(address for kind, address in listed if kind == "InternalIP" and address is not None),
+        spec.get("unschedulable") is True,
     )
 
 

@@ -1,0 +1,41 @@
+"""What this node is to its groups now: gathered from its kernel, its record and its recent past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from virtualserver.agent.steadiness import Steadiness
+from virtualserver.agent.terms import Terms
+from virtualserver.model.types import State
+from virtualserver.plan.desired import directed_groups
+from virtualserver.plan.eligibility import Standing
+from virtualserver.plan.world import World
+
+ANSWER_WITHIN = 10.0
+"""Seconds in which a planned failover must happen; after that nobody yields for it any more."""
+
+Behind = Callable[[str], bool]
+"""Whether this node still lacks connections of a group's active director."""
+
+
+class Standings:
+    """Used in the programmer's thread, once for each plan. Times are seconds of a monotonic clock."""
+
+    def __init__(self, terms: Terms, steadiness: Steadiness, behind: Behind, clock: Callable[[], float]) -> None:
+        self._terms, self._steadiness, self._behind, self._clock = terms, steadiness, behind, clock
+        self._asked: dict[str, float] = {}
+
+    def look(self, world: World, node: str, actual: State) -> Standing:
+        """Return this node's standing; raises KernelError and RecordError."""
+        now = self._clock()
+        active, purging = self._terms.look(world, node, actual)
+        groups = directed_groups(world, node)
+        requests = {group.ownership.request.id for group in groups.values() if group.ownership.request is not None}
+        self._asked = {one: self._asked.get(one, now) for one in requests}
+        return Standing(
+            active,
+            purging,
+            frozenset(name for name in groups if name not in active and self._behind(name)),
+            self._steadiness.held(groups, active, actual, now),
+            frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
+        )

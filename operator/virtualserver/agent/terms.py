@@ -1,0 +1,69 @@
+"""Terms of this node as active director: when one has ended, the connections of that term are forgotten.
+
+Old entries of a director that returns would override the hash and what is mirrored, and send clients that use their
+ports again to the wrong real server. So its services are taken out while ``expire_nodest_conn`` ends their
+connections, and programmed again once the kernel's table holds none of them; before that it may not become active.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from virtualserver.agent.record import Record
+from virtualserver.kernel.port import Kernel
+from virtualserver.model.types import IPAddress, State
+from virtualserver.plan import vrrp
+from virtualserver.plan.desired import directed_groups
+from virtualserver.plan.world import DirectorGroup, World
+
+log = logging.getLogger(__name__)
+
+LONGEST = 15.0
+"""Seconds after which connections that the kernel keeps all the same are put up with; its timers end them."""
+
+
+class Terms:
+    """``taken`` says whether another director is active in a group now. Used in the programmer's thread."""
+
+    def __init__(
+        self, kernel: Kernel, record: Record, taken: Callable[[DirectorGroup], bool], clock: Callable[[], float]
+    ) -> None:
+        self._kernel, self._record, self._taken, self._clock = kernel, record, taken, clock
+        self._since: dict[str, float] = {}
+
+    def look(self, world: World, node: str, actual: State) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the groups that this node is active in, and those whose connections are to be forgotten first.
+
+        Raises KernelError and RecordError.
+        """
+        active, groups = vrrp.active(world, node, actual), directed_groups(world, node)
+        served = (self._record.owned.served | active) & groups.keys()
+        ended = {name for name in served - active if name in self._since or self._taken(groups[name])}
+        forgotten = {name for name in ended if self._forgotten(name, _addresses(world, name), actual)}
+        self._since = {name: since for name, since in self._since.items() if name in ended - forgotten}
+        self._record.serve(served - forgotten)
+        return active, frozenset(ended - forgotten)
+
+    def _forgotten(self, name: str, addresses: frozenset[IPAddress], actual: State) -> bool:
+        if name not in self._since:
+            self._since[name] = self._clock()
+            log.info("connections of a former term are being forgotten", extra={"group": name})
+            return False
+        if any(key.address in addresses for key in self._record.owned.services & actual.services.keys()):
+            return False
+        left = self._kernel.connections(addresses)
+        if left and self._clock() - self._since[name] < LONGEST:
+            return False
+        log.info("connections of a former term are forgotten", extra={"group": name, "left": left})
+        return True
+
+
+def _addresses(world: World, group: str) -> frozenset[IPAddress]:
+    return frozenset(
+        ip_address(text)
+        for server in world.virtual_servers.values()
+        if server.spec is not None and server.spec.director_group == group
+        for text in server.spec.addresses
+    )

@@ -1,0 +1,93 @@
+"""May this node hold the addresses of a group? What speaks against it, in one word, or that nothing does.
+
+Whether everything is programmed is not asked here: ``diff`` allows nothing before it has read that back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from virtualserver.api.enums import GroupRole
+from virtualserver.api.reasons import Reason
+from virtualserver.model.types import State
+from virtualserver.plan import directors
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.reports import Report, Request
+from virtualserver.plan.world import DirectorGroup, World
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What this node knows of its own standing in its groups, by their names.
+
+    ``active``: it holds their addresses. ``purging``: connections of its former term must be forgotten first.
+    ``behind``: it does not have the active director's connections yet. ``held``: its link is not to be relied on, and
+    why. ``lapsed``: ids of requests that nobody has answered in time.
+    """
+
+    active: frozenset[str] = frozenset()
+    purging: frozenset[str] = frozenset()
+    behind: frozenset[str] = frozenset()
+    held: Mapping[str, str] = field(default_factory=dict)
+    lapsed: frozenset[str] = frozenset()
+
+
+NO_STANDING = Standing()
+
+
+def role(name: str, found: Finding | None, standing: Standing, actual: State) -> tuple[GroupRole, Finding]:
+    """Return what a node is to one of its groups, and why; ``found`` is what ``barred`` says of it."""
+    if name in standing.active:
+        return GroupRole.ACTIVE, Finding(True, Reason.ACTIVE, "it holds the addresses of the group")
+    if found is not None:
+        return GroupRole.NOT_READY, found
+    if not actual.electing:
+        return GroupRole.NOT_READY, Finding(False, Reason.KEEPALIVED_DOWN, "keepalived does not run on this node")
+    if name not in actual.eligible:
+        return GroupRole.NOT_READY, Finding(False, Reason.NOT_PROGRAMMED_YET, "its kernel is being programmed")
+    return GroupRole.STANDBY, Finding(True, Reason.READY, "everything is programmed, as read back from its kernel")
+
+
+def barred(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
+    """Return why this node must not hold the addresses of a group; None when nothing speaks against it."""
+    if group.name in standing.purging:
+        text = "connections of its former term as active director are being forgotten"
+        return Finding(False, Reason.PURGING, text)
+    if group.name in standing.held:
+        return Finding(False, Reason.HELD_DOWN, standing.held[group.name])
+    if group.name in standing.behind and group.name not in standing.active:
+        return Finding(False, Reason.CATCHING_UP, "it does not have the active director's connections yet")
+    return _asked_to_yield(world, group, node, standing) or _drained(world, group, node)
+
+
+def pending(group: DirectorGroup, standing: Standing) -> Request | None:
+    """Return the planned failover that is still to be done."""
+    request = group.ownership.request
+    return None if request is None or request.id in standing.lapsed else request
+
+
+def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
+    request = pending(group, standing)
+    if request is None or request.to == node:
+        return None
+    text = f"a failover was asked for: {request.reason}"
+    if group.name not in standing.active:
+        return Finding(False, Reason.FAILOVER_REQUESTED, text) if request.to else None
+    ready = any(one.caught_up == request.id and request.to in ("", one.node) for one in _successors(world, group, node))
+    return Finding(False, Reason.FAILOVER_REQUESTED, text) if ready else None
+
+
+def _drained(world: World, group: DirectorGroup, node: str) -> Finding | None:
+    """A node on which somebody is about to work gives its addresses away while another director can take them."""
+    here = world.nodes.get(node)
+    if here is None or not here.cordoned:
+        return None
+    if any(not world.nodes[one.node].cordoned for one in _successors(world, group, node)):
+        return Finding(False, Reason.NODE_CORDONED, f"node {node} is cordoned and another director is ready")
+    return None
+
+
+def _successors(world: World, group: DirectorGroup, node: str) -> list[Report]:
+    members = set(directors.members(group, world.nodes)) - {node}
+    return [one for one in group.ownership.reports if one.node in members and one.role is not GroupRole.NOT_READY]

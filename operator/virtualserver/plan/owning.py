@@ -1,0 +1,79 @@
+"""What a director needs to own addresses: virtual routers, who may speak to them, and mirroring of connections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from virtualserver.model.failover import SyncDaemon, SyncRole
+from virtualserver.model.types import LinkAddress, State
+from virtualserver.plan import settings, vrrp
+from virtualserver.plan.eligibility import Standing
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.world import DirectorGroup, World
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What decides it: the cluster, the node with its own addresses, and what it is to its groups."""
+
+    world: World
+    node: str
+    own: frozenset[LinkAddress]
+    standing: Standing
+
+
+def joined(
+    state: State,
+    held: Holding,
+    groups: Mapping[str, Finding | None],
+    addresses: Mapping[str, frozenset[LinkAddress]],
+) -> State:
+    """Return ``state`` with what belongs to these groups of the node; ``addresses`` are those of each group."""
+    if not groups:
+        return state
+    world = held.world
+    instances = {
+        name: vrrp.instance(world, world.groups[name], held.node, held.own, addresses.get(name, ())) for name in groups
+    }
+    members = {one for name in groups for one in vrrp.admitted(world, world.groups[name], held.node, held.own)}
+    sysctls = dict(state.sysctls)
+    daemons: set[SyncDaemon] = set()
+    if mirrored := sorted(name for name in groups if mirrors(world, name)):
+        first = world.groups[mirrored[0]]
+        members |= {one for name in mirrored for one in vrrp.mirroring(world, world.groups[name], held.node, held.own)}
+        daemons = set(_daemons(first, receive=not held.standing.purging))
+        sysctls |= settings.mirroring(first)
+    return replace(
+        state,
+        addresses=state.addresses | {one for name in held.standing.active for one in addresses.get(name, ())},
+        sysctls=sysctls,
+        rules=replace(state.rules, members=frozenset(members)),
+        instances=instances,
+        eligible=frozenset(name for name, finding in groups.items() if finding is None),
+        daemons=frozenset(daemons),
+    )
+
+
+def mirrors(world: World, group: str) -> bool:
+    """Return whether a group has a virtual server whose connections are mirrored."""
+    return any(
+        server.spec is not None and server.spec.connection_mirroring and server.spec.director_group == group
+        for server in world.virtual_servers.values()
+    )
+
+
+def _daemons(group: DirectorGroup, *, receive: bool) -> list[SyncDaemon]:
+    """Both roles run on every director all the time: nothing has to be switched when one takes over.
+
+    The receiver takes every sync id; whose packets come through is the packet filter's business. While connections
+    are being forgotten none is received.
+    """
+    assert group.spec is not None
+    mirroring = group.spec.mirroring
+    link = mirroring.interface or group.spec.interface
+    many, port = ip_address(mirroring.group), mirroring.port
+    sync_id = mirroring.sync_id or group.spec.vrrp.router_id
+    sender = SyncDaemon(SyncRole.SENDER, link, sync_id, many, port)
+    return [sender, SyncDaemon(SyncRole.RECEIVER, link, 0, many, port)] if receive else [sender]

@@ -1,0 +1,119 @@
+"""The virtual routers of a node: for each of its groups one, with all addresses that the active director holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface
+
+from virtualserver.api.base import milliseconds, seconds
+from virtualserver.api.directorgroup import DirectorGroupSpec
+from virtualserver.model.failover import Instance, Member, token
+from virtualserver.model.types import IPAddress, LinkAddress, State, address_order
+from virtualserver.plan import directors
+from virtualserver.plan.world import DirectorGroup, Node, World
+
+
+def instance(
+    world: World, group: DirectorGroup, node: str, own: frozenset[LinkAddress], addresses: Iterable[LinkAddress]
+) -> Instance:
+    """Return the virtual router of a group; ``own`` are the node's own addresses on its links.
+
+    Advertisements are of IPv6 only where the link has no IPv4 address.
+    """
+    assert group.spec is not None
+    settings = group.spec.vrrp
+    here = sorted((one for one in own if one.link == group.spec.interface), key=_order)
+    version = 6 if here and all(one.address.version == 6 for one in here) else 4
+    source: IPAddress | None = None
+    peers: tuple[IPAddress, ...] = ()
+    if settings.unicast:
+        source = next((one.address for one in here if one.address.version == version), None)
+        peers = tuple(peer for peer in _peers(world, group, node, here) if peer.version == version)
+    return Instance(
+        group.name,
+        settings.router_id,
+        group.spec.interface,
+        milliseconds(settings.advertisement_interval),
+        settings.missed_advertisements,
+        directors.priorities(world.groups.values(), group, world.nodes)[node],
+        seconds(settings.preempt_delay or "0s") if settings.preempt else None,
+        links(group.spec),
+        source,
+        peers,
+        version,
+        tuple(sorted(set(addresses), key=_order)),
+    )
+
+
+def links(spec: DirectorGroupSpec) -> tuple[str, ...]:
+    """Return the links without which a director of a group cannot serve."""
+    return tuple(dict.fromkeys((spec.interface, *((spec.gateway.interface,) if spec.gateway else ()))))
+
+
+def active(world: World, node: str, actual: State) -> frozenset[str]:
+    """Return the groups whose active director this node is: it holds their tokens."""
+    return frozenset(
+        name
+        for name, group in world.groups.items()
+        if group.spec is not None
+        and token(group.spec.vrrp.router_id) in actual.addresses
+        and node in directors.members(group, world.nodes)
+    )
+
+
+def own_addresses(actual: State) -> frozenset[LinkAddress]:
+    """Return the addresses of the node itself: those with a network, on links that others made."""
+    return frozenset(
+        one
+        for one in actual.addresses
+        if one.prefix < one.address.max_prefixlen and one.link != "lo" and one.link not in actual.own_links
+    )
+
+
+def admitted(world: World, group: DirectorGroup, node: str, own: frozenset[LinkAddress]) -> frozenset[Member]:
+    """Return from whom VRRP is taken on a group's link; from all, as long as some director's addresses are not known.
+
+    A director that nobody has heard of yet would otherwise not be heard when it is active.
+    """
+    assert group.spec is not None
+    return _members(world, group, node, own, group.spec.interface, 0)
+
+
+def mirroring(world: World, group: DirectorGroup, node: str, own: frozenset[LinkAddress]) -> frozenset[Member]:
+    """Return from whom mirrored connections are taken: from nobody whose address is not known."""
+    assert group.spec is not None
+    settings = group.spec.mirroring
+    return _members(world, group, node, own, settings.interface or group.spec.interface, settings.port)
+
+
+def _members(
+    world: World, group: DirectorGroup, node: str, own: frozenset[LinkAddress], link: str, port: int
+) -> frozenset[Member]:
+    found = {one.address for one in own if one.link == link}
+    for name in directors.members(group, world.nodes):
+        if name == node:
+            continue
+        report = group.ownership.report(name)
+        if not port and (report is None or not report.addresses):
+            return frozenset()
+        found |= report.addresses if report is not None else frozenset()
+    return frozenset(Member(link, address, port) for address in found)
+
+
+def _peers(world: World, group: DirectorGroup, node: str, here: Iterable[LinkAddress]) -> list[IPAddress]:
+    """Return the other directors' addresses that lie in a network of this node's link."""
+    networks = [ip_interface(f"{one.address}/{one.prefix}").network for one in here]
+    found: set[IPAddress] = set()
+    for name in set(directors.members(group, world.nodes)) - {node}:
+        found |= _known(group, name, world.nodes)
+    return sorted((one for one in found if any(one in network for network in networks)), key=address_order)
+
+
+def _known(group: DirectorGroup, name: str, nodes: Mapping[str, Node]) -> frozenset[IPAddress]:
+    report = group.ownership.report(name)
+    said = report.addresses if report is not None else frozenset()
+    return said | (nodes[name].addresses if name in nodes else frozenset())
+
+
+def _order(one: LinkAddress) -> tuple[str, tuple[int, int]]:
+    return one.link, address_order(one.address)

@@ -1,0 +1,103 @@
+"""What a director remembers of its terms, how long it leaves things to keepalived, and when it must rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from unit.builders import director_group, node, store, virtual_server
+from virtualserver.agent.patience import Patience
+from virtualserver.agent.record import Record
+from virtualserver.agent.steadiness import Steadiness
+from virtualserver.agent.terms import Terms
+from virtualserver.kernel.fake import FakeKernel
+from virtualserver.model.failover import token
+from virtualserver.model.types import (
+    LinkAddress,
+    Owned,
+    Protocol,
+    Service,
+    ServiceContent,
+    ServiceKey,
+    State,
+)
+
+VIP = ip_address("198.18.0.100")
+HELD = LinkAddress("eth0", VIP, 32)
+KEY = ServiceKey(Protocol.TCP, VIP, 80)
+ACTIVE = State({KEY: Service(ServiceContent("rr"))}, frozenset({token(51)}))
+STANDBY = replace(ACTIVE, addresses=frozenset())
+WORLD = store(virtual_servers=[virtual_server()], groups=[director_group()], nodes=[node()]).world()
+
+
+class Case:
+    def __init__(self, folder: Path) -> None:
+        self.kernel, self.record, self.taken, self.now = FakeKernel(), Record(folder / "record.json"), True, 0.0
+        self.terms = Terms(self.kernel, self.record, lambda _: self.taken, lambda: self.now)
+
+    def purging(self, actual: State) -> bool:
+        return bool(self.terms.look(WORLD, "director-1", actual)[1])
+
+
+def test_a_term_is_forgotten_when_another_director_is_active_and_the_table_is_empty(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    assert not case.purging(ACTIVE)
+    assert Record(tmp_path / "record.json").owned.served == {"default"}
+    case.kernel.kept[VIP] = 7
+    assert case.purging(STANDBY)
+    assert case.purging(State()), "the services are gone, connections are not"
+    case.kernel.kept.clear()
+    assert not case.purging(State())
+    assert Record(tmp_path / "record.json").owned.served == frozenset()
+
+
+def test_connections_are_kept_while_nobody_else_serves_them(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.purging(ACTIVE)
+    case.taken = False
+    assert not case.purging(STANDBY)
+    assert case.record.owned.served == {"default"}
+
+
+def test_connections_that_the_kernel_keeps_are_put_up_with_at_last(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.purging(ACTIVE)
+    case.kernel.kept[VIP] = 7
+    assert case.purging(State())
+    case.now += 16
+    assert not case.purging(State())
+
+
+def test_a_restarted_agent_goes_on_forgetting(tmp_path: Path) -> None:
+    Case(tmp_path).purging(ACTIVE)
+    assert Case(tmp_path).purging(STANDBY)
+
+
+def test_keepalived_is_given_a_second() -> None:
+    patience, wanted, owned = Patience(1.0), State(addresses=frozenset({HELD})), Owned(addresses=frozenset({HELD}))
+    assert patience.waiting(wanted, State(), owned, 0.0) == {HELD}
+    assert patience.waiting(wanted, State(), owned, 0.9) == {HELD}
+    assert patience.waiting(wanted, State(), owned, 1.0) == frozenset()
+    assert patience.waiting(State(), wanted, owned, 1.1) == {HELD}, "now it is there without need: another second"
+    assert patience.waiting(wanted, wanted, owned, 9.0) == frozenset()
+
+
+@pytest.mark.parametrize(("times", "rests"), [(2, False), (3, True)])
+def test_a_director_whose_link_keeps_going_down_must_rest(times: int, rests: bool) -> None:
+    steadiness, groups = Steadiness(), dict(WORLD.groups)
+    for number in range(times):
+        steadiness.held(groups, frozenset(), State(down=frozenset({"eth0"})), number)
+        found = steadiness.held(groups, frozenset(), State(), number + 0.5)
+    assert bool(found) is rests
+    assert not steadiness.held(groups, frozenset(), State(), 300.0)
+
+
+def test_a_director_that_keeps_losing_its_addresses_must_rest() -> None:
+    steadiness, groups = Steadiness(), dict(WORLD.groups)
+    for number in range(3):
+        steadiness.held(groups, frozenset({"default"}), State(), number)
+        found = steadiness.held(groups, frozenset(), State(), number + 0.5)
+    assert "lost the addresses" in found["default"]

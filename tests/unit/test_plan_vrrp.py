@@ -1,0 +1,160 @@
+"""Virtual routers of a node, who may speak to them, and what keeps a node from holding addresses."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from unit.builders import Json, director_group, node, store, virtual_server
+from virtualserver.api.enums import GroupRole
+from virtualserver.api.reasons import Reason
+from virtualserver.model.failover import Member, SyncRole, token
+from virtualserver.model.types import LinkAddress, State
+from virtualserver.plan import desired, vrrp
+from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.eligibility import NO_STANDING, Standing, barred, role
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.health import UNMONITORED
+from virtualserver.plan.verdicts import judge
+from virtualserver.plan.world import World
+
+OWN = frozenset({LinkAddress("eth0", ip_address("198.18.0.11"), 24), LinkAddress("eth0", ip_address("fe80::11"), 64)})
+VIP = LinkAddress("eth0", ip_address("198.18.0.100"), 32)
+REQUEST = {"id": "7", "to": "director-2", "reason": "new memory"}
+
+
+def entry(name: str, role: str = "Standby", *addresses: str, caught_up: str = "") -> Json:
+    return {"node": name, "role": role, "reason": "", "message": "", "addresses": [*addresses], "caughtUp": caught_up}
+
+
+def world(*entries: Json, request: Json | None = None, answered: str = "", cordoned: str = "", **group: Any) -> World:
+    made = director_group(**group)
+    made["status"] |= {"directors": list(entries)}
+    made["status"] |= {"failoverRequest": request} if request else {}
+    made["status"] |= {"lastFailover": {"node": "director-1", "request": answered}} if answered else {}
+    nodes = [node("director-1", "10.0.0.11"), node("director-2", "10.0.0.12")]
+    for one in nodes:
+        one["spec"] |= {"unschedulable": True} if one["metadata"]["name"] == cordoned else {}
+    return store(virtual_servers=[virtual_server(connectionMirroring=True)], groups=[made], nodes=nodes).world()
+
+
+def planned(known: World, standing: Standing = NO_STANDING, name: str = "director-1") -> Plan:
+    circumstances = Circumstances(own=OWN, standing=standing)
+    return desired.plan(known, judge(known), lambda *_: UNMONITORED, name, circumstances)
+
+
+def test_every_director_programs_the_services_and_tells_keepalived_all_addresses() -> None:
+    for name, priority in (("director-1", 250), ("director-2", 249)):
+        state = planned(world(), name=name).state
+        assert [str(key) for key in state.services] == ["TCP 198.18.0.100:80"]
+        assert (state.instances["default"].addresses, state.instances["default"].priority) == ((VIP,), priority)
+        assert state.addresses == frozenset(), "it holds none of them yet"
+
+
+def test_the_active_director_is_the_one_that_holds_the_token() -> None:
+    known = world()
+    held = State(addresses=frozenset({token(51)}))
+    assert vrrp.active(known, "director-1", held) == {"default"}
+    assert vrrp.active(known, "node-1", held) == frozenset(), "it is no director, whatever it holds"
+    assert planned(known, Standing(frozenset({"default"}))).state.addresses == {VIP}
+
+
+def test_times_and_order_are_as_the_group_says() -> None:
+    settings = {
+        "routerId": 7,
+        "advertisementInterval": "250ms",
+        "missedAdvertisements": 2,
+        "preempt": True,
+        "preemptDelay": "5s",
+    }
+    one = planned(world(vrrp=settings)).state.instances["default"]
+    assert (one.router_id, one.interval, one.missed, one.preempt_delay) == (7, 250, 2, 5.0)
+    assert planned(world()).state.instances["default"].preempt_delay is None
+
+
+def test_unicast_goes_to_the_others_addresses_on_the_same_network() -> None:
+    said = entry("director-2", "Standby", "198.18.0.12", "198.18.1.12")
+    one = planned(world(said, vrrp={"unicast": True})).state.instances["default"]
+    assert (str(one.source), [str(peer) for peer in one.peers]) == ("198.18.0.11", ["198.18.0.12"])
+
+
+def test_vrrp_is_taken_from_all_until_every_directors_address_is_known() -> None:
+    assert not any(one.port == 0 for one in planned(world()).state.rules.members)
+    found = planned(world(entry("director-2", "Standby", "198.18.0.12"))).state.rules.members
+    assert Member("eth0", ip_address("198.18.0.12")) in found
+    assert Member("eth0", ip_address("198.18.0.11")) in found
+
+
+def test_mirrored_connections_are_taken_from_nobody_who_is_not_known() -> None:
+    ports = {(str(one.source), one.port) for one in planned(world()).state.rules.members}
+    assert ("198.18.0.11", 8848) in ports
+    assert ("198.18.0.12", 8848) not in ports
+
+
+def test_both_halves_of_mirroring_run_on_every_director() -> None:
+    daemons = {one.role: one for one in planned(world(mirroring={"interface": "eth1"})).state.daemons}
+    assert set(daemons) == {SyncRole.SENDER, SyncRole.RECEIVER}
+    assert (daemons[SyncRole.SENDER].sync_id, daemons[SyncRole.RECEIVER].sync_id) == (51, 0)
+    assert daemons[SyncRole.SENDER].link == "eth1"
+
+
+def test_while_a_former_term_is_forgotten_nothing_is_programmed_and_nothing_received() -> None:
+    plan = planned(world(), Standing(purging=frozenset({"default"})))
+    assert not plan.state.services
+    assert {one.role for one in plan.state.daemons} == {SyncRole.SENDER}
+    assert plan.state.sysctls["net.ipv4.vs.expire_nodest_conn"] == "1"
+    assert plan.state.eligible == frozenset()
+
+
+ACTIVE = Standing(frozenset({"default"}))
+READY = entry("director-2", caught_up="7")
+
+
+@pytest.mark.parametrize(
+    ("known", "standing", "reason"),
+    [
+        (world(), ACTIVE, None),
+        (world(), Standing(purging=frozenset({"default"})), Reason.PURGING),
+        (world(), Standing(behind=frozenset({"default"})), Reason.CATCHING_UP),
+        (world(), Standing(held={"default": "eth0 flaps"}), Reason.HELD_DOWN),
+        (world(READY, request=REQUEST), ACTIVE, Reason.FAILOVER_REQUESTED),
+        (world(READY, request=REQUEST | {"to": ""}), ACTIVE, Reason.FAILOVER_REQUESTED),
+        (world(entry("director-2"), request=REQUEST), ACTIVE, None),
+        (world(entry("director-2", "NotReady", caught_up="7"), request=REQUEST), ACTIVE, None),
+        (world(READY, request=REQUEST, answered="7"), ACTIVE, None),
+        (world(READY, request=REQUEST), Standing(frozenset({"default"}), lapsed=frozenset({"7"})), None),
+        (world(READY, request=REQUEST | {"to": "director-1"}), Standing(), None),
+        (world(READY, cordoned="director-1"), ACTIVE, Reason.NODE_CORDONED),
+        (world(entry("director-2", "NotReady"), cordoned="director-1"), ACTIVE, None),
+        (world(cordoned="director-1"), ACTIVE, None),
+    ],
+)
+def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: Reason | None) -> None:
+    found = barred(known, known.groups["default"], "director-1", standing)
+    assert (found.reason if found else None) == reason
+
+
+def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:
+    known = world(READY, request=REQUEST)
+    found = barred(known, known.groups["default"], "director-3", Standing())
+    assert found is not None
+    assert found.reason is Reason.FAILOVER_REQUESTED
+
+
+@pytest.mark.parametrize(
+    ("actual", "standing", "found", "expected"),
+    [
+        (State(electing=True, eligible=frozenset({"a"})), Standing(), None, (GroupRole.STANDBY, Reason.READY)),
+        (State(electing=True), Standing(), None, (GroupRole.NOT_READY, Reason.NOT_PROGRAMMED_YET)),
+        (State(), Standing(), None, (GroupRole.NOT_READY, Reason.KEEPALIVED_DOWN)),
+        (State(), Standing(frozenset({"a"})), None, (GroupRole.ACTIVE, Reason.ACTIVE)),
+        (State(), Standing(), Finding(False, Reason.PURGING, ""), (GroupRole.NOT_READY, Reason.PURGING)),
+    ],
+)
+def test_the_role_of_a_node(
+    actual: State, standing: Standing, found: Finding | None, expected: tuple[GroupRole, Reason]
+) -> None:
+    said, why = role("a", found, standing, actual)
+    assert (said, why.reason) == expected
