@@ -80,4 +80,6 @@ def test_every_rule_refuses_something_in_the_corpus(server: Admission) -> None:
 
 def test_the_lab_uses_the_example_of_a_director_group() -> None:
     ours, theirs = CHECKOUT / "examples" / "directorgroup.yaml", CHECKOUT / "tests" / "lab" / "manifests"
-    assert yaml.safe_load(ours.read_text()) == yaml.safe_load((theirs / "directorgroup.yaml").read_text())
+    labs = yaml.safe_load((theirs / "directorgroup.yaml").read_text())
+    del labs["spec"]["vrrp"]  # emulated machines need more patience
+    assert yaml.safe_load(ours.read_text()) == labs
