@@ -212,7 +212,7 @@ def test_kubectl_get_shows_address_mode_real_servers_director_and_why(server: Ad
 def test_kubectl_get_shows_director_groups(server: Admission) -> None:
     assert _apply(server, base("directorgroup.yaml"))[0] == 0
     shown = server.api.kubectl("get", "dg").stdout.splitlines()[0]
-    assert shown.split() == ["NAME", "INTERFACE", "ACTIVE", "AGE"]
+    assert shown.split() == ["NAME", "INTERFACE", "ACTIVE", "STANDBYS", "DEGRADED", "AGE"]
 
 
 def test_kubectl_explain_tells_defaults_and_choices(server: Admission) -> None:

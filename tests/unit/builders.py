@@ -44,6 +44,12 @@ def director_group(name: str = "default", *, active: str | None = "director-1", 
     }
 
 
+def director(node: str = "director-1", role: str = "Active", priority: int = 250, **more: Any) -> Json:
+    """What a director says of itself in the status of its group."""
+    said: Json = {"node": node, "role": role, "reason": "R", "message": f"{node} says so", "priority": priority}
+    return said | more
+
+
 def node(name: str = "director-1", *addresses: str, pods: str = "") -> Json:
     return {
         "metadata": {"name": name, "labels": {"director": "true"} if name.startswith("director") else {}},

@@ -145,6 +145,24 @@ def test_a_director_moves_its_time_with_anything() -> None:
     assert stamped(wish, status(), NOW)["directors"][0]["reported"] == NOW
 
 
+def test_a_director_of_a_group_moves_its_time_only_with_its_role() -> None:
+    known = {"directors": [{"node": "n1", "role": "Standby", "reason": "R", "since": BEFORE}]}
+    wish = {"directors": [{"node": "n1", "role": "Standby", "reason": "Other"}]}
+    assert stamped(wish, known, NOW, "DirectorGroup")["directors"][0]["since"] == BEFORE
+    wish["directors"][0]["role"] = "Active"
+    assert stamped(wish, known, NOW, "DirectorGroup")["directors"] == [
+        {"node": "n1", "role": "Active", "reason": "Other", "since": NOW}
+    ]
+
+
+def test_a_failover_has_the_time_at_which_it_was_said_first() -> None:
+    known = {"lastFailover": {"node": "n1", "reason": "First", "time": BEFORE}}
+    same_one = {"lastFailover": {"node": "n1", "reason": "First"}}
+    assert stamped(same_one, known, NOW, "DirectorGroup") == known
+    assert stamped({"lastFailover": {"node": "n2"}}, known, NOW)["lastFailover"]["time"] == NOW
+    assert "lastFailover" not in stamped({}, known, NOW)
+
+
 def test_a_list_of_names_is_left_alone() -> None:
     assert stamped({"directors": ["n1"]}, {"directors": ["n2"]}, NOW) == {"directors": ["n1"]}
     assert not same({"directors": ["n1", "n2"]}, {"directors": ["n2", "n1"]})

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 
+from virtualserver.agent.groups import GroupStatuses
 from virtualserver.agent.loop import Loop
 from virtualserver.agent.preflight import Preflight
 from virtualserver.agent.programmer import Programmer
@@ -25,7 +26,7 @@ from virtualserver.agent.terms import Terms
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.events import EventWriter
 from virtualserver.cluster.managed import agent_manager
-from virtualserver.cluster.resources import VIRTUAL_SERVERS, WATCHED
+from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS, WATCHED
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.cluster.watch import Fanout, Reflector
 from virtualserver.health import serve
@@ -58,6 +59,7 @@ async def _run(chosen: Settings) -> None:
     kernel = Netlink(proc_sys=chosen.proc_sys)
     api = Api()
     statuses = StatusWriter(api, VIRTUAL_SERVERS, agent_manager(chosen.node))
+    groups = GroupStatuses(api, chosen.node)
     events = EventWriter(api, "agent", chosen.node)
     reflectors: list[Reflector] = []
     source = StoredSource(chosen.state_dir / "wanted.json", lambda: all(one.synced.is_set() for one in reflectors))
@@ -67,16 +69,17 @@ async def _run(chosen: Settings) -> None:
 
     monitors = Runner(MONITORS, take)
     programmer = Programmer(kernel, record, time.monotonic)
-    reporter = ClusterReporter(statuses, events)
+    reporter = ClusterReporter(statuses, groups, events)
     terms = Terms(kernel, record, lambda group: group.active not in (None, chosen.node), time.monotonic)
     standings = Standings(terms, Steadiness(), lambda _: False, time.monotonic)
     loop = Loop(chosen.node, source, programmer, standings, reporter, monitors.set_targets, time.monotonic)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
+    writers = {VIRTUAL_SERVERS: statuses, DIRECTOR_GROUPS: groups.writer}
     reflectors += [
         Reflector(
             api,
             resource,
-            Fanout(source.live, statuses) if resource is VIRTUAL_SERVERS else source.live,
+            Fanout(source.live, writers[resource]) if resource in writers else source.live,
             on_change=loop.wake,
         )
         for resource in WATCHED
@@ -94,7 +97,7 @@ async def _run(chosen: Settings) -> None:
         for task in tasks:
             task.cancel()
         await monitors.close()
-        await statuses.close(flush=1.0)
+        await asyncio.gather(statuses.close(flush=1.0), groups.close(flush=1.0))
         await api.close()
     log.info("agent stops; the kernel stays as it is", extra={"node": chosen.node})
 

@@ -101,7 +101,12 @@ KINDS = (
         columns=(
             Column("Interface", ".spec.interface", "Link towards the clients."),
             Column("Active", ".status.activeDirector", "Node that holds the virtual addresses."),
+            Column("Standbys", ".status.standbys", "Nodes that can take over, the most preferred first."),
+            Column("Degraded", f"{_DEGRADED}.reason", "What is wrong, or DirectorsReady."),
             _AGE,
+            Column("Last-Failover", ".status.lastFailover.time", "When the active director became it.", "date", 1),
+            Column("Why", ".status.lastFailover.reason", "Why it became active.", priority=1),
+            Column("Silent", ".status.lastFailover.silent", "How long the addresses were silent then.", priority=1),
         ),
     ),
 )

@@ -83,7 +83,8 @@ class DirectorGroupStatus(ApiModel):
     """What is seen of a group. Each part has one writer (its field manager):
 
     controller: observedGeneration, conditions, standbys; the active director's agent: activeDirector, lastFailover;
-    each agent: its own entry of directors; ``virtualserver failover``: failoverRequest.
+    each agent: its own entry of directors (the controller, while that agent does not answer);
+    ``virtualserver failover``: failoverRequest.
     """
 
     observed_generation: int | None = Field(None, description="Generation of the spec that this status is about.")

@@ -75,18 +75,20 @@ class RealServerState(enum.StrEnum):
 
 
 class DirectorRole(enum.StrEnum):
-    """What a director is to a virtual server."""
+    """What a director is to a virtual server; Unknown while its agent does not answer."""
 
     ACTIVE = "Active"
     STANDBY = "Standby"
+    UNKNOWN = "Unknown"
 
 
 class GroupRole(enum.StrEnum):
-    """What a director is to its group."""
+    """What a director is to its group; Unknown while its agent does not answer."""
 
     ACTIVE = "Active"
     STANDBY = "Standby"
     NOT_READY = "NotReady"
+    UNKNOWN = "Unknown"
 
 
 class MirrorState(enum.StrEnum):

@@ -102,10 +102,13 @@ class MirrorReport(ApiModel):
 
 
 class DirectorReport(ApiModel):
-    """What one director says of itself; written by the agent of its node."""
+    """What one director says of itself; written by the agent of its node.
+
+    While that agent does not answer, the controller says in its place that the role is unknown.
+    """
 
     node: str = Field(description="Name of the node.")
-    role: GroupRole = Field(description="Active, Standby, or NotReady: it may not become active.")
+    role: GroupRole = Field(description="Active, Standby, NotReady (it may not become active) or Unknown.")
     reason: str = Field(description="One word why.")
     message: str = Field(description="The same in a sentence.")
     addresses: list[str] = Field(

@@ -13,6 +13,7 @@ class ConditionType(enum.StrEnum):
     PROGRAMMED = "Programmed"
     AVAILABLE = "Available"
     DEGRADED = "Degraded"
+    MIRRORED = "Mirrored"
 
 
 class Reason(enum.StrEnum):
@@ -63,6 +64,25 @@ class Reason(enum.StrEnum):
     NOT_ON_LINK = "NotOnLink"
     LINK_DOWN = "LinkDown"
     PREFLIGHT_FAILED = "PreflightFailed"
+    # a director and its group
+    DIRECTOR_ACTIVE = "DirectorActive"
+    DIRECTOR_STANDBY = "DirectorStandby"
+    NO_ACTIVE_DIRECTOR = "NoActiveDirector"
+    TWO_OWNERS = "TwoOwners"
+    DIRECTOR_NOT_READY = "DirectorNotReady"
+    NO_STANDBY = "NoStandby"
+    DIRECTORS_READY = "DirectorsReady"
+    # how the addresses came to a director
+    FIRST = "First"
+    REQUESTED = "Requested"
+    DIRECTOR_LOST = "DirectorLost"
+    DIRECTOR_YIELDED = "DirectorYielded"
+    PREEMPTED = "Preempted"
+    # Mirrored
+    IN_STEP = "InStep"
+    BEHIND = "Behind"
+    ALONE = "Alone"
+    NOT_MEASURED = "NotMeasured"
     # real servers
     MONITOR_SUCCEEDED = "MonitorSucceeded"
     NO_MONITOR = "NoMonitor"
@@ -95,5 +115,6 @@ class Reason(enum.StrEnum):
     WITHDRAWN = "Withdrawn"
     DRIFT_REPAIRED = "DriftRepaired"
     DIRECTOR_CHOSEN = "DirectorChosen"
+    FAILED_OVER = "FailedOver"
     # what a repair or a removal concerns when no resource is left to blame
     ORPHAN_REMOVED = "OrphanRemoved"

@@ -1,10 +1,12 @@
 """What a ``VirtualServer``'s status says. Each part has one writer (its field manager):
 
-controller: observedGeneration, conditions Accepted, ResolvedRefs and Degraded (made from all findings);
+controller: observedGeneration, conditions Accepted, ResolvedRefs, Degraded (made from all findings) and Mirrored
+(made from what the standbys of the group measured);
 the active director's agent: conditions Programmed and Available, realServers, readyRealServers,
 activeDirector, and its own entry of directors.
-Where no director is active, or the active one does not answer, the controller says so in its place; what the agent
-of a node said that is no director any more, the controller takes back.
+Where no director is active, or the active one does not answer, the controller says so in its place; of a director
+that does not answer it says that its role is unknown; what the agent of a node said that is no director any more, the
+controller takes back.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ class DirectorStatus(ApiModel):
     """What one director's kernel holds for this virtual server, read back, not assumed."""
 
     node: str = Field(description="Name of the node.")
-    role: DirectorRole = Field(description="Active or Standby.")
+    role: DirectorRole = Field(description="Active, Standby, or Unknown while its agent does not answer.")
     programmed_generation: int | None = Field(None, description="Generation of the spec that the kernel holds.")
     announced: list[str] = Field([], description="Virtual addresses on the director's link.")
     services: list[KernelService] = Field(

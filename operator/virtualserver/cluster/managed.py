@@ -25,6 +25,11 @@ _LISTS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
 }
 """List -> (keys of an entry, its time, the fields whose change moves the time; none: any field)."""
 
+_TIMES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {"DirectorGroup": {"directors": ("since", ("role",))}}
+"""Kind -> list -> time of an entry and the fields that move it, where they are not those of ``_LISTS``."""
+
+_OBJECTS = {"lastFailover": "time"}
+"""Object -> its time, which any of its fields moves."""
 
 _AGENT = "virtualserver-agent-"
 
@@ -120,8 +125,8 @@ def _ordered(status: Json) -> dict[str, Any]:
     return made
 
 
-def stamped(wanted: Json, known: Json, now: str) -> dict[str, Any]:
-    """Return ``wanted`` with its times filled in, pruned.
+def stamped(wanted: Json, known: Json, now: str, kind: str = "") -> dict[str, Any]:
+    """Return ``wanted``, the status of an object of ``kind``, with its times filled in, pruned.
 
     An entry that says the same as its namesake in ``known`` keeps the time found there. Another keeps the
     time that it brings along, else it gets ``now`` (RFC 3339).
@@ -132,10 +137,14 @@ def stamped(wanted: Json, known: Json, now: str) -> dict[str, Any]:
             continue
         listed = known.get(name) if _keyed(known.get(name)) else []
         before = {tuple(entry.get(key) for key in keys): entry for entry in listed or []}
+        time, decisive = _TIMES.get(kind, {}).get(name, (time, decisive))
         made[name] = [
             _stamp(entry, before.get(tuple(entry.get(key) for key in keys)), time, decisive, now)
             for entry in made[name]
         ]
+    for name, time in _OBJECTS.items():
+        if isinstance(made.get(name), Mapping):
+            made[name] = _stamp(made[name], known.get(name), time, (), now)
     return made
 
 

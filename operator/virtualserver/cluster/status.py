@@ -97,18 +97,18 @@ class StatusWriter:
     def set(self, key: ObjectKey, status: Json | None) -> None:
         """Say what our part of an object's status shall be; None: nothing (all of ours is removed).
 
-        Times (``lastTransitionTime``, ``since``, ``reported``) may be left out: they are filled in, and kept
+        Times (``lastTransitionTime``, ``since``, ``reported``, ``time``) may be left out: they are filled in, and kept
         as long as what they are about stays the same.
         """
         wish: Json = {} if status is None else status
         known = self._objects.get(key)
         if known is None:
-            self._early[key] = stamped(wish, self._early.get(key, {}), self._now())
+            self._early[key] = self._stamped(wish, self._early.get(key, {}))
             return
         if known.raw is not None and same(known.raw, wish):
             return
         known.raw = wish
-        known.wanted = stamped(wish, known.wanted or known.status, self._now())
+        known.wanted = self._stamped(wish, known.wanted or known.status)
         self._wake(key, known)
 
     def seen(self, key: ObjectKey) -> dict[str, Any] | None:
@@ -155,7 +155,7 @@ class StatusWriter:
         stood, known.owned = known.stands, owned(obj, self.field_manager)
         known.version, known.status = version, status
         if known.wanted is not None:
-            known.wanted = stamped(known.wanted, status, self._now())
+            known.wanted = self._stamped(known.wanted, status)
             if same(known.wanted, known.owned):
                 known.settled = known.wanted, known.owned
             elif stood and not known.stands and self._on_taken(key):
@@ -171,6 +171,9 @@ class StatusWriter:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stamped(self, wish: Json, known: Json) -> dict[str, Any]:
+        return stamped(wish, known, self._now(), self._resource.kind)
 
     def _wake(self, key: ObjectKey, known: _Object) -> None:
         task = self._tasks.get(key)

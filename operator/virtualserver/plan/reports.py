@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from pydantic import ValidationError
+
 from virtualserver.api.enums import GroupRole
+from virtualserver.api.failover import Failover
 from virtualserver.model.types import IPAddress
 
 
@@ -37,6 +40,7 @@ class Ownership:
 
     active: str = ""
     reports: tuple[Report, ...] = ()
+    last: Failover | None = None
     request: Request | None = None
     """Only while it is pending: the last failover does not answer it."""
 
@@ -56,9 +60,13 @@ def ownership(status: Mapping[str, Any]) -> Ownership:
         request = Request(asked["id"], asked.get("to") or "", asked.get("reason") or "")
     entries = status.get("directors") or []
     found = (_report(one) for one in entries if isinstance(one, Mapping))
+    failover = None
+    with contextlib.suppress(ValidationError):  # of a newer version
+        failover = Failover.model_validate(last) if last else None
     return Ownership(
         status.get("activeDirector") or "",
         tuple(sorted((one for one in found if one is not None), key=lambda one: one.node)),
+        failover,
         request,
     )
 

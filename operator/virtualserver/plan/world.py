@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from virtualserver.api.directorgroup import DirectorGroupSpec
+from virtualserver.api.failover import Failover
 from virtualserver.api.rule import first_problem
 from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.model.types import IPAddress
@@ -59,6 +60,11 @@ class DirectorGroup:
     def active(self) -> str | None:
         """The director that says it is active; who decides something by it waits for the API server."""
         return self.ownership.active or None
+
+    @property
+    def last_failover(self) -> Failover | None:
+        """How that came to be, as its agent said."""
+        return self.ownership.last
 
 
 @dataclass(frozen=True, slots=True)
