@@ -35,10 +35,12 @@ def virtual_server(
     }
 
 
-def director_group(name: str = "default", *, active: str | None = "director-1", **spec: Any) -> Json:
+def director_group(
+    name: str = "default", *, active: str | None = "director-1", created: str = "2026-01-01T00:00:00Z", **spec: Any
+) -> Json:
     base: Json = {"nodeSelector": {"director": "true"}, "interface": "eth0"}
     return {
-        "metadata": {"name": name, "uid": f"uid-{name}", "generation": 1},
+        "metadata": {"name": name, "uid": f"uid-{name}", "generation": 1, "creationTimestamp": created},
         "spec": base | spec,
         "status": {"activeDirector": active} if active else {},
     }

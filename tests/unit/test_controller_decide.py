@@ -110,6 +110,13 @@ def test_status_of_a_group() -> None:
     assert conditions(status) == {"Accepted": ("True", "Accepted")}
 
 
+def test_status_of_a_group_that_an_older_one_is_in_the_way_of() -> None:
+    seen = world(groups=[builders.director_group(), builders.director_group("edge", created="2026-01-02T00:00:00Z")])
+    status = group_status(seen.groups["edge"], seen, None)
+    assert conditions(status) == {"Accepted": ("False", "RouterIdInUse")}
+    assert "spec.vrrp.routerId: 51 is used by DirectorGroup default" in status["conditions"][0]["message"]
+
+
 def test_status_of_a_group_without_nodes() -> None:
     seen = world(nodes=[])
     status = group_status(seen.groups["default"], seen, None)

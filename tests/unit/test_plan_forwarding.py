@@ -28,8 +28,8 @@ UP = Health(RealServerState.UP, Reason.MONITOR_SUCCEEDED)
 DOWN = Health(RealServerState.DOWN, Reason.CONNECTION_REFUSED)
 NODES = [
     node("director-1", "198.18.0.11", "fd00:18::11"),
-    {**node("node-1", "198.18.0.31", "fd00:18::31"), "metadata": {"name": "node-1", "labels": {}}},
-    {**node("node-2", "198.18.0.32", "fd00:18::32"), "metadata": {"name": "node-2", "labels": {}}},
+    node("node-1", "198.18.0.31", "fd00:18::31"),
+    node("node-2", "198.18.0.32", "fd00:18::32"),
 ]
 PODS = endpoint_slice(
     "web-1",
@@ -167,7 +167,7 @@ def test_clients_are_told_of_segments_that_fit_through_the_tunnel_to_the_nodes_o
     world = store(
         virtual_servers=[virtual_server(**spec)],
         groups=[director_group()],
-        nodes=[NODES[0], {**node("node-1", "198.18.0.31"), "metadata": {"name": "node-1", "labels": {}}}],
+        nodes=[NODES[0], node("node-1", "198.18.0.31")],
         services=[service("web", 80)],
         slices=[PODS],
     ).world()

@@ -135,6 +135,17 @@ def test_a_missing_director_group_is_named() -> None:
     assert "'edge'" in accepted.message
 
 
+def test_a_group_that_is_not_accepted_serves_nothing_and_the_reason_is_passed_on() -> None:
+    groups = [director_group(), director_group("edge", created="2026-01-02T00:00:00Z")]
+    verdict = verdict_of(virtual_servers=[virtual_server(directorGroup="edge")], groups=groups)
+    assert verdict.accepted.reason == Reason.DIRECTOR_GROUP_NOT_ACCEPTED
+    assert verdict.accepted.message == (
+        "spec.directorGroup: DirectorGroup 'edge' is not accepted: "
+        "spec.vrrp.routerId: 51 is used by DirectorGroup default, which is older; choose another"
+    )
+    assert verdict.group is None
+
+
 def test_a_real_server_outside_the_groups_networks_is_refused() -> None:
     groups = [director_group(realServerNetworks=["198.18.1.0/24"])]
     server = virtual_server(realServers=[{"address": "203.0.113.9"}])

@@ -26,6 +26,12 @@ class Reason(enum.StrEnum):
     ADDRESS_IN_USE = "AddressInUse"
     REAL_SERVER_FORBIDDEN = "RealServerForbidden"
     DIRECTOR_GROUP_NOT_FOUND = "DirectorGroupNotFound"
+    DIRECTOR_GROUP_NOT_ACCEPTED = "DirectorGroupNotAccepted"
+    MIXED_FAMILIES = "MixedFamilies"
+    ROUTER_ID_IN_USE = "RouterIdInUse"
+    SYNC_ID_IN_USE = "SyncIdInUse"
+    GATEWAY_IN_USE = "GatewayInUse"
+    MIRRORING_CONFLICT = "MirroringConflict"
     # ResolvedRefs
     RESOLVED = "Resolved"
     SERVICE_NOT_FOUND = "ServiceNotFound"
@@ -98,6 +104,7 @@ class Reason(enum.StrEnum):
     ENDPOINT_NOT_READY = "EndpointNotReady"
     ENDPOINT_FORBIDDEN = "EndpointForbidden"
     ENDPOINT_WITHOUT_NODE = "EndpointWithoutNode"
+    ENDPOINT_ON_DIRECTOR = "EndpointOnDirector"
     # directors of a group
     ACTIVE = "Active"
     READY = "Ready"

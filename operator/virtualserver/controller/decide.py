@@ -9,7 +9,7 @@ from virtualserver.api.reasons import ConditionType, Reason
 from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.controller.findings import degraded, told
 from virtualserver.model.types import IPAddress
-from virtualserver.plan import directors
+from virtualserver.plan import directors, groups
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.forwarding import direct
 from virtualserver.plan.status import condition
@@ -88,13 +88,9 @@ def _receiving(spec: VirtualServerSpec, verdict: Verdict, owners: Mapping[IPAddr
 
 def group_status(group: DirectorGroup, world: World, active: str | None) -> Json:
     """Return the status of a director group."""
-    members = directors.members(group, world.nodes)
-    if group.spec is None:
-        finding = Finding(False, Reason.INVALID_SPEC, group.problem)
-    elif not members:
+    finding = groups.judge(world)[group.name]
+    if finding.ok and not directors.members(group, world.nodes):
         finding = Finding(False, Reason.NO_DIRECTOR, "spec.nodeSelector: no node has these labels")
-    else:
-        finding = Finding(True, Reason.ACCEPTED, f"nodes that match: {len(members)}")
     status: Json = {
         "observedGeneration": group.generation,
         "conditions": [condition(ConditionType.ACCEPTED, finding, group.generation)],

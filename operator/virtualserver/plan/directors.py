@@ -1,4 +1,4 @@
-"""Which nodes are directors, and which one is active. VRRP will take the second question over."""
+"""Which nodes are directors of a group, and in which order they should be active. Who is active, VRRP settles."""
 
 from __future__ import annotations
 
@@ -6,13 +6,48 @@ from collections.abc import Iterable, Mapping
 
 from virtualserver.plan.world import DirectorGroup, Node
 
+HIGHEST_PRIORITY = 250
+"""VRRP: the higher, the sooner a standby takes over, (256 - priority) / 256 of an interval later (RFC 9568, 6.1).
+255 is for a router that owns the address."""
+
 
 def members(group: DirectorGroup, nodes: Mapping[str, Node]) -> list[str]:
-    """Return the names of the nodes that the group's selector matches, sorted."""
+    """Return the names of the group's directors: the preferred ones in their order, then the others by name.
+
+    ``spec.maxDirectors`` cuts off the end.
+    """
     if group.spec is None:
         return []
     wanted = group.spec.node_selector.items()
-    return sorted(node.name for node in nodes.values() if wanted <= node.labels.items())
+    matching = sorted(node.name for node in nodes.values() if wanted <= node.labels.items())
+    preferred = [name for name in group.spec.vrrp.preferred_nodes if name in matching]
+    return [*preferred, *(name for name in matching if name not in preferred)][: group.spec.max_directors]
+
+
+def age(group: DirectorGroup) -> tuple[str, str]:
+    """Return what orders groups, older ones first."""
+    return group.created, group.name
+
+
+def priorities(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Mapping[str, Node]) -> dict[str, int]:
+    """Return the VRRP priority of each director of a group; none twice.
+
+    Preferred nodes come first. The others are rotated by how many of ``groups`` (all that are accepted) share
+    directors with this one and are older: so groups without preferences have different active directors.
+    """
+    if group.spec is None:
+        return {}
+    order = members(group, nodes)
+    older = [
+        one
+        for one in groups
+        if one.name != group.name and age(one) < age(group) and not set(order).isdisjoint(members(one, nodes))
+    ]
+    named = [name for name in order if name in group.spec.vrrp.preferred_nodes]
+    others = order[len(named) :]
+    turn = len(older) % len(others) if others else 0
+    ordered = [*named, *others[turn:], *others[:turn]]
+    return {name: HIGHEST_PRIORITY - place for place, name in enumerate(ordered)}
 
 
 def choose(group: DirectorGroup, nodes: Mapping[str, Node], current: str | None) -> str | None:
@@ -21,12 +56,3 @@ def choose(group: DirectorGroup, nodes: Mapping[str, Node], current: str | None)
     if current in candidates:
         return current
     return candidates[0] if candidates else None
-
-
-def priorities(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Mapping[str, Node]) -> dict[str, int]:
-    """Return the VRRP priority of each director of a group; groups that share directors are spread over them."""
-    mine = members(group, nodes)
-    sharing = [one for one in groups if set(members(one, nodes)) & set(mine)]
-    rank = sorted((one.created, one.name) for one in sharing).index((group.created, group.name))
-    turn = rank % len(mine) if mine else 0
-    return {name: 250 - place for place, name in enumerate(mine[turn:] + mine[:turn])}

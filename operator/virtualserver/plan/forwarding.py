@@ -8,9 +8,10 @@ service of its own for them. Pods behind one node share one entry there, whose w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 
 from virtualserver.api.enums import ForwardingMode, TunnelType
-from virtualserver.api.virtualserver import Forwarding
+from virtualserver.api.virtualserver import Forwarding, Port, VirtualServerSpec
 from virtualserver.model import types
 from virtualserver.model.types import (
     DestinationContent,
@@ -21,7 +22,7 @@ from virtualserver.model.types import (
     ServiceKey,
     address_order,
 )
-from virtualserver.plan.realservers import Candidate
+from virtualserver.plan.realservers import Candidate, Wish
 from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.world import Node
 
@@ -69,7 +70,8 @@ def from_director(
         if receiver is not None and one.weight is not None and one.candidate.node != node:
             weights[receiver] = min(weights.get(receiver, 0) + one.weight, MAX_WEIGHT)
     found = from_node(virtual, shares, node)
-    found |= {key: _content(forwarding, weights[key]) for key in usable(forwarding, address, weights)}
+    ways = receivers(forwarding, address, virtual.port, [one.candidate for one in shares], nodes)
+    found |= {key: _content(forwarding, weights[key]) for key in ways if key in weights}
     return {key: found[key] for key in sorted(found, key=lambda key: (address_order(key.address), key.port))}
 
 
@@ -109,6 +111,31 @@ def receiver_of(
         return None
     by_family = sorted(known.internal, key=lambda address: address.version != virtual.version)
     return DestinationKey(by_family[0], port) if by_family else None
+
+
+def receivers(
+    forwarding: Forwarding, virtual: IPAddress, port: int, candidates: Iterable[Candidate], nodes: Mapping[str, Node]
+) -> list[DestinationKey]:
+    """Return to whom packets for a virtual address may be sent as they are, the same on every director.
+
+    Health plays no part: else an address whose own real servers are all down would turn to those of the other family,
+    which a kernel that mirrors connections refuses.
+    """
+    wanted = (one for one in candidates if one.wish is not Wish.STAY_OUT)
+    ends = (receiver_of(one, virtual, port, nodes) for one in wanted)
+    return usable(forwarding, virtual, [end for end in ends if end is not None])
+
+
+def mixes(spec: VirtualServerSpec, candidates: Mapping[Port, Iterable[Candidate]], nodes: Mapping[str, Node]) -> bool:
+    """Return whether real servers get packets of the other family (in a tunnel)."""
+    if spec.forwarding.mode is not ForwardingMode.TUNNEL:
+        return False
+    return any(
+        end.address.version != address.version
+        for address in map(ip_address, spec.addresses)
+        for port, listed in candidates.items()
+        for end in receivers(spec.forwarding, address, port.port, listed, nodes)
+    )
 
 
 def usable(forwarding: Forwarding, virtual: IPAddress, receivers: Iterable[DestinationKey]) -> list[DestinationKey]:

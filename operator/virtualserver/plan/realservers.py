@@ -10,10 +10,11 @@ from ipaddress import ip_address
 from virtualserver.api.addresses import forbidden
 from virtualserver.api.enums import AdminState, ForwardingMode
 from virtualserver.api.reasons import Reason
-from virtualserver.api.virtualserver import Port, RealServer, ServiceReference
+from virtualserver.api.virtualserver import Port, RealServer, ServiceReference, VirtualServerSpec
 from virtualserver.model.types import DestinationKey, IPAddress, address_order
+from virtualserver.plan.directors import members
 from virtualserver.plan.findings import Finding
-from virtualserver.plan.world import Endpoint, ObjectKey, VirtualServer, World
+from virtualserver.plan.world import Endpoint, Node, ObjectKey, VirtualServer, World
 
 
 class Wish(enum.Enum):
@@ -29,6 +30,7 @@ class Candidate:
     """A real server of one port as the cluster describes it; ``identity`` is the same for all its ports.
 
     ``node`` names the node that hands packets on to it (a pod, unless the mode is NAT), "" when they go to it directly.
+    ``message`` says ``reason`` in a sentence, where one helps.
     """
 
     key: DestinationKey
@@ -38,6 +40,7 @@ class Candidate:
     reason: Reason
     source: str
     node: str = ""
+    message: str = ""
 
 
 _BY_ADMIN_STATE = {
@@ -53,6 +56,7 @@ def resolve(world: World, server: VirtualServer) -> tuple[dict[Port, list[Candid
     An address that appears twice counts once: the first entry of the spec wins.
     """
     assert server.spec is not None
+    directors = _fellow_directors(world, server.spec)
     by_port: dict[Port, list[Candidate]] = {}
     problems: list[Finding] = []
     for port in server.spec.ports:
@@ -65,9 +69,36 @@ def resolve(world: World, server: VirtualServer) -> tuple[dict[Port, list[Candid
                 if problem is not None and problem not in problems:
                     problems.append(problem)
             for candidate in candidates:
-                found.setdefault(candidate.key, candidate)
+                found.setdefault(candidate.key, _off_directors(candidate, directors))
         by_port[port] = sorted(found.values(), key=lambda one: (address_order(one.key.address), one.key.port))
     return by_port, problems
+
+
+def _fellow_directors(world: World, spec: VirtualServerSpec) -> list[Node]:
+    """Return the directors that would get packets of this virtual server from each other, as they are."""
+    group = world.groups.get(spec.director_group)
+    if group is None or spec.forwarding.mode is ForwardingMode.NAT:
+        return []
+    names = members(group, world.nodes)
+    return [world.nodes[name] for name in names] if len(names) > 1 else []
+
+
+def _off_directors(candidate: Candidate, directors: list[Node]) -> Candidate:
+    """Keep a real server out that is a director, or a pod on one: a standby has the virtual services, too.
+
+    It would balance a packet that the active director sends it once more, instead of taking it.
+    """
+    for director in directors:
+        pod = candidate.node == director.name
+        if not pod and (candidate.node or candidate.key.address not in director.addresses):
+            continue
+        what, way_out = ("runs on", "keep its pods off directors") if pod else ("is", "name another machine")
+        text = (
+            f"it {what} {director.name}, a director, which balances packets instead of taking them; "
+            f"{way_out}, or use mode NAT"
+        )
+        return replace(candidate, wish=Wish.STAY_OUT, reason=Reason.ENDPOINT_ON_DIRECTOR, message=text)
+    return candidate
 
 
 def _static(entry: RealServer, text: str, port: Port) -> Candidate:

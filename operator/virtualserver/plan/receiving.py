@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 from virtualserver.api.enums import ForwardingMode
+from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Forwarding, VirtualServerSpec
 from virtualserver.model.types import (
     Clamp,
@@ -55,7 +56,9 @@ def receives(spec: VirtualServerSpec, candidates: Iterable[Candidate], here: Nod
 
 
 def local(candidate: Candidate, here: Node) -> bool:
-    """Return whether a real server is this node, or a pod on it."""
+    """Return whether a real server is this node, or a pod on it; as one of several directors a node is none."""
+    if candidate.reason is Reason.ENDPOINT_ON_DIRECTOR:
+        return False
     if candidate.node:
         return candidate.node == here.name
     return candidate.key.address in here.addresses

@@ -37,7 +37,7 @@ def share(spec: VirtualServerSpec, owner: ObjectKey, candidate: Candidate, healt
     if candidate.wish is Wish.STAY_OUT:
         offline = candidate.reason is Reason.ADMIN_OFFLINE
         state = RealServerState.OFFLINE if offline else RealServerState.DOWN
-        return RealServerPlan(candidate, Health(state, candidate.reason), None)
+        return RealServerPlan(candidate, Health(state, candidate.reason, candidate.message), None)
     health = health_of(owner, candidate.key) if spec.monitors else UNMONITORED
     if health.state is not RealServerState.UP:
         quiesced = on_down(spec) is OnDown.QUIESCE

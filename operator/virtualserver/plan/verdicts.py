@@ -13,7 +13,10 @@ from ipaddress import ip_address, ip_network
 from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Port, VirtualServerSpec
 from virtualserver.model.types import IPAddress, Protocol, ServiceKey
+from virtualserver.plan import groups
+from virtualserver.plan.directors import members
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.forwarding import mixes
 from virtualserver.plan.realservers import Candidate, resolve
 from virtualserver.plan.world import DirectorGroup, IPNetwork, ObjectKey, VirtualServer, World
 
@@ -38,8 +41,13 @@ class _Context:
     world: World
     reserved: Mapping[IPAddress, str]
     networks: list[tuple[IPNetwork, str]]
+    groups: Mapping[str, Finding]
     services: dict[ServiceKey, ObjectKey] = field(default_factory=dict)
     addresses: dict[IPAddress, ObjectKey] = field(default_factory=dict)
+    mirroring: dict[str, ObjectKey] = field(default_factory=dict)
+    """By node: the oldest virtual server whose connections are mirrored there."""
+    mixed: dict[str, ObjectKey] = field(default_factory=dict)
+    """By node: the oldest one there with real servers of another family than an address."""
 
 
 def judge(world: World) -> dict[ObjectKey, Verdict]:
@@ -71,7 +79,7 @@ def _context(world: World) -> _Context:
             for text in group.spec.gateway.addresses:
                 reserved[ip_address(text)] = f"the gateway of DirectorGroup {group.name}"
     reserved.update(dict.fromkeys(world.api_servers, "an address of the API server"))
-    return _Context(world, reserved, networks)
+    return _Context(world, reserved, networks, groups.judge(world))
 
 
 def _judge_one(context: _Context, server: VirtualServer) -> Verdict:
@@ -81,10 +89,13 @@ def _judge_one(context: _Context, server: VirtualServer) -> Verdict:
             return Verdict(finding)
     spec = server.spec
     assert spec is not None
+    candidates, problems = resolve(context.world, server)
+    finding = _families_allowed(context, server, candidates)
+    if finding is not None:
+        return Verdict(finding)
     for key in service_keys(spec):
         context.services[key] = server.key
         context.addresses.setdefault(key.address, server.key)
-    candidates, problems = resolve(context.world, server)
     resolved = problems[0] if problems else RESOLVED
     if len(problems) > 1:
         resolved = Finding(False, resolved.reason, "; ".join(problem.message for problem in problems))
@@ -112,6 +123,13 @@ def _has_group(context: _Context, server: VirtualServer) -> Finding | None:
             False,
             Reason.DIRECTOR_GROUP_NOT_FOUND,
             f"spec.directorGroup: {name!r} is not valid: {group.problem}",
+        )
+    judged = context.groups[name]
+    if not judged.ok:
+        return Finding(
+            False,
+            Reason.DIRECTOR_GROUP_NOT_ACCEPTED,
+            f"spec.directorGroup: DirectorGroup {name!r} is not accepted: {judged.message}",
         )
     return None
 
@@ -164,6 +182,40 @@ def _address_free(context: _Context, server: VirtualServer) -> Finding | None:
                 Reason.ADDRESS_IN_USE,
                 f"spec.addresses: {key.address} belongs to VirtualServer {holder} of another namespace",
             )
+    return None
+
+
+def _families_allowed(
+    context: _Context, server: VirtualServer, candidates: Mapping[Port, list[Candidate]]
+) -> Finding | None:
+    """Refuse what no kernel does beside what an older one has there, and note what this one has.
+
+    While connections are mirrored, real servers of another family than their address are refused, and the other way
+    round (``ip_vs_ctl.c``: ``ip_vs_genl_new_dest``, ``ip_vs_genl_new_daemon``).
+    """
+    assert server.spec is not None
+    world = context.world
+    mirrored, mixed = server.spec.connection_mirroring, mixes(server.spec, candidates, world.nodes)
+    directors = members(world.groups[server.spec.director_group], world.nodes) if mirrored or mixed else []
+    for node in directors:
+        if mirrored and (mixed or node in context.mixed):
+            whose = "this one" if mixed else f"VirtualServer {context.mixed[node]}, which is older,"
+            text = (
+                f"spec.connectionMirroring: {whose} has real servers of another family (IPv4 or IPv6) than an address"
+            )
+        elif mixed and node in context.mirroring:
+            text = (
+                "spec.realServers: they are of another family (IPv4 or IPv6) than an address, and VirtualServer "
+                f"{context.mirroring[node]}, which is older, has connectionMirroring"
+            )
+        else:
+            continue
+        way_out = "add real servers of the same family, or choose a directorGroup of other nodes"
+        return Finding(
+            False, Reason.MIXED_FAMILIES, f"{text}; the kernel of {node} refuses the two together; {way_out}"
+        )
+    context.mirroring |= {node: server.key for node in directors if mirrored and node not in context.mirroring}
+    context.mixed |= {node: server.key for node in directors if mixed and node not in context.mixed}
     return None
 
 
