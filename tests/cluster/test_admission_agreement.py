@@ -120,6 +120,30 @@ def _rich() -> list[Manifest]:
     spec["monitors"][0] |= {"rise": 2, "fall": 2, "tcp": {"port": 80}}
     spec["realServers"].append({"type": "Service", "service": {"name": "shop"}, "weight": 2})
     spec["directorGroup"] = "default"
+    spec["connectionMirroring"] = True
+    group["spec"] |= {
+        "maxDirectors": 2,
+        "clientNetworks": ["198.18.0.0/24"],
+        "vrrp": {
+            "routerId": 7,
+            "advertisementInterval": "200ms",
+            "missedAdvertisements": 4,
+            "preferredNodes": ["director-2", "director-1"],
+            "preempt": True,
+            "preemptDelay": "5s",
+            "unicast": True,
+        },
+        "mirroring": {
+            "interface": "eth1",
+            "group": "224.0.0.82",
+            "port": 8849,
+            "syncId": 8,
+            "threshold": 3,
+            "period": 50,
+            "refreshPeriod": "1m",
+            "retries": 1,
+        },
+    }
     return [persistence, group]
 
 
@@ -209,10 +233,38 @@ def test_kubectl_get_shows_address_mode_real_servers_director_and_why(server: Ad
     assert '["198.18.0.150"]' in wide
 
 
-def test_kubectl_get_shows_director_groups(server: Admission) -> None:
+def test_kubectl_get_shows_director_groups_and_how_addresses_came_where_they_are(server: Admission) -> None:
     assert _apply(server, base("directorgroup.yaml"))[0] == 0
-    shown = server.api.kubectl("get", "dg").stdout.splitlines()[0]
-    assert shown.split() == ["NAME", "INTERFACE", "ACTIVE", "STANDBYS", "DEGRADED", "AGE"]
+    failover = {
+        "time": "2026-01-01T00:00:00Z",
+        "node": "director-2",
+        "reason": "DirectorLost",
+        "message": "director-1 was not heard",
+        "silent": "280ms",
+    }
+    reasons = {"Accepted": "Accepted", "Degraded": "DirectorsReady"}
+    conditions = [{"type": name, "status": "True", "reason": reason} for name, reason in reasons.items()]
+    status = {"activeDirector": "director-2", "standbys": "director-3", "lastFailover": failover}
+    patch = json.dumps({"status": status | {"conditions": conditions}})
+    server.api.kubectl("patch", "dg", "corpus", "--subresource=status", "--type=merge", "-p", patch)
+    header, row = server.api.kubectl("get", "dg").stdout.splitlines()
+    assert header.split() == ["NAME", "INTERFACE", "ACTIVE", "STANDBYS", "LAST", "FAILOVER", "WHY", "DEGRADED", "AGE"]
+    assert re.fullmatch(r"corpus +eth0 +director-2 +director-3 +\d+[smhdy]\S* +DirectorLost +DirectorsReady +\d+s", row)
+    header, row = server.api.kubectl("get", "dg", "-o", "wide").stdout.splitlines()
+    assert header.split()[-3:] == ["SILENT", "MESSAGE", "ACCEPTED"]
+    assert re.search(r" 280ms +director-1 was not heard +Accepted$", row.strip())
+
+
+def test_kubectl_explain_tells_how_directors_agree(server: Admission) -> None:
+    vrrp, mirroring = (server.api.kubectl("explain", f"dg.spec.{name}").stdout for name in ("vrrp", "mirroring"))
+    assert "100ms to 40s. Default: 100ms." in _joined(vrrp)
+    assert "From 1 to 255. Default: 51." in _joined(vrrp)
+    assert "must agree on all of this but the sync id." in _joined(mirroring)
+    assert "Default: the router id. From 1 to 255." in _joined(mirroring)
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
 
 
 def test_kubectl_explain_tells_defaults_and_choices(server: Admission) -> None:

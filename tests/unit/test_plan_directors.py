@@ -37,7 +37,11 @@ def test_nodes_with_the_labels_are_directors() -> None:
 
 
 def test_preferred_nodes_come_first_in_their_order_if_they_have_the_labels() -> None:
-    assert members(vrrp={"preferredNodes": ["director-3", "elsewhere", "director-2"]}) == ["director-3", "director-2", "director-1"]
+    assert members(vrrp={"preferredNodes": ["director-3", "elsewhere", "director-2"]}) == [
+        "director-3",
+        "director-2",
+        "director-1",
+    ]
 
 
 def test_the_number_of_directors_is_limited_from_the_end() -> None:
@@ -70,7 +74,11 @@ def test_groups_without_a_time_are_told_apart_by_name() -> None:
 
 
 def test_preferences_stand_and_only_the_others_are_spread() -> None:
-    known = world(a={}, b={"vrrp": {"preferredNodes": ["director-3"]}}, c={"vrrp": {"preferredNodes": ["director-1", "director-2", "director-3"]}})
+    known = world(
+        a={},
+        b={"vrrp": {"preferredNodes": ["director-3"]}},
+        c={"vrrp": {"preferredNodes": ["director-1", "director-2", "director-3"]}},
+    )
     assert priorities(known, "b") == {"director-3": 250, "director-2": 249, "director-1": 248}
     assert list(priorities(known, "c")) == ["director-1", "director-2", "director-3"]
 
@@ -82,7 +90,10 @@ def test_groups_of_other_nodes_do_not_count() -> None:
 
 def test_a_node_that_was_cut_off_has_no_priority() -> None:
     known = world(a={"maxDirectors": 2}, b={"maxDirectors": 2})
-    assert [list(priorities(known, name)) for name in "ab"] == [["director-1", "director-2"], ["director-2", "director-1"]]
+    assert [list(priorities(known, name)) for name in "ab"] == [
+        ["director-1", "director-2"],
+        ["director-2", "director-1"],
+    ]
 
 
 def test_a_group_without_directors_has_no_priorities() -> None:

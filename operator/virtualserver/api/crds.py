@@ -60,6 +60,8 @@ class Kind:
 
 _AGE = Column("Age", ".metadata.creationTimestamp", "Time since it was created.", "date")
 _DEGRADED = '.status.conditions[?(@.type=="Degraded")]'
+_ACCEPTED = '.status.conditions[?(@.type=="Accepted")]'
+_FAILOVER = ".status.lastFailover"
 _AVAILABLE = '.status.conditions[?(@.type=="Available")]'
 
 KINDS = (
@@ -102,11 +104,13 @@ KINDS = (
             Column("Interface", ".spec.interface", "Link towards the clients."),
             Column("Active", ".status.activeDirector", "Node that holds the virtual addresses."),
             Column("Standbys", ".status.standbys", "Nodes that can take over, the most preferred first."),
+            Column("Last Failover", f"{_FAILOVER}.time", "When the addresses came to the active one.", "date"),
+            Column("Why", f"{_FAILOVER}.reason", "Why they did."),
             Column("Degraded", f"{_DEGRADED}.reason", "What is wrong, or DirectorsReady."),
             _AGE,
-            Column("Last-Failover", ".status.lastFailover.time", "When the active director became it.", "date", 1),
-            Column("Why", ".status.lastFailover.reason", "Why it became active.", priority=1),
-            Column("Silent", ".status.lastFailover.silent", "How long the addresses were silent then.", priority=1),
+            Column("Silent", f"{_FAILOVER}.silent", "How long nobody held them then, at most.", priority=1),
+            Column("Message", f"{_FAILOVER}.message", "Why, in a sentence.", priority=1),
+            Column("Accepted", f"{_ACCEPTED}.reason", "Accepted, or why it serves nothing.", priority=1),
         ),
     ),
 )

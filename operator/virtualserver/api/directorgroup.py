@@ -76,7 +76,13 @@ class DirectorGroupSpec(ApiModel):
         16, description="At most so many of the nodes become directors: preferred nodes first, then by name."
     )
     vrrp: Vrrp = Field(Vrrp(), description="How the directors agree which of them is active.")
-    mirroring: Mirroring = Field(Mirroring(), description="How connections are mirrored to the standbys.")
+    mirroring: Mirroring = Field(
+        Mirroring(),
+        description=(
+            "How connections are mirrored to the standbys, while a virtual server with connectionMirroring exists. A "
+            "kernel does so in one way, so groups that share directors must agree on all of this but the sync id."
+        ),
+    )
 
 
 class DirectorGroupStatus(ApiModel):

@@ -62,11 +62,7 @@ class Vrrp(ApiModel):
 
 
 class Mirroring(ApiModel):
-    """How connections are mirrored to the standbys (the kernel's IPVS sync daemon).
-
-    It is used while a virtual server with connectionMirroring exists. A kernel has one such daemon, so groups that
-    share directors must agree on interface, group and port.
-    """
+    """How connections are mirrored to the standbys (the kernel's IPVS sync daemon)."""
 
     validations = rules.MIRRORING
 

@@ -65,7 +65,7 @@ VRRP = (
 
 MIRRORING = (
     Rule(
-        "self.threshold < self.period",
+        "self.period < 1 || self.threshold < self.period",
         "must be less than period; lower it or raise period",
         lambda mirroring: mirroring.threshold < mirroring.period,
         ".threshold",

@@ -23,11 +23,12 @@ ObjectName = Annotated[
     ),
 ]
 NodeName = ObjectName
+# A kernel takes nearly all characters, but others mean something in packet-filter rules and configuration files.
 LinkName = Annotated[
     str,
     rules.text(
-        r"^[A-Za-z0-9_][!-.0-9;-~]{0,14}$",
-        "must be the name of a network link, such as eth0: 1 to 15 characters, no slash, colon or space",
+        r"^[A-Za-z0-9_][-A-Za-z0-9_.]{0,14}$",
+        "must be the name of a network link, such as eth0: 1 to 15 letters, digits, dashes, underscores and dots",
         15,
     ),
 ]
