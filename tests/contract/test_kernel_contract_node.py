@@ -10,6 +10,7 @@ import pytest
 from contract.build import address, content, do, refused, server, service, settings, with_service
 from contract.worlds import LINK, ROUTED, World
 from virtualserver.kernel.port import Kernel
+from virtualserver.model.failover import Member
 from virtualserver.model.operations import (
     AddAddress,
     AddDestination,
@@ -169,6 +170,16 @@ _TUNNELLED = frozenset(
     Admission(port, ip_address(source))
     for port, source in [(6080, "198.18.1.12"), (6080, "198.18.1.11"), (7080, "198.18.1.11"), (6080, "fd00:18:1::11")]
 )
+_MEMBERS = frozenset(
+    Member(link, ip_address(source), port)
+    for link, source, port in [
+        ("eth0", "198.18.0.11", 0),
+        ("eth0", "198.18.0.12", 0),
+        ("eth0", "fe80::11", 0),
+        ("eth1", "198.18.1.11", 8848),
+        ("eth0.100", "fd00:18:1::11", 8849),
+    ]
+)
 _CLAMPED = frozenset({Clamp(service().address, 1400), Clamp(service(6).address, 1)})
 
 
@@ -183,9 +194,12 @@ class TestRules:
             Rules(translated=frozenset({service(port=9, protocol=Protocol.SCTP)})),
             Rules(tunnelled=_TUNNELLED),
             Rules(clamped=_CLAMPED),
+            Rules(members=_MEMBERS),
+            Rules(members=frozenset({Member("eth0", ip_address("198.18.0.11"))})),
+            Rules(members=frozenset({Member("eth0", ip_address("fd00:18::11"), 8848)})),
             Rules(tracked=frozenset({4})),
             Rules(tracked=frozenset({4, 6}), translated=_TRANSLATED),
-            Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED),
+            Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED, members=_MEMBERS),
         ],
     )
     def test_read_back_change_and_remove(self, kernel: Kernel, rules: Rules) -> None:
@@ -200,7 +214,7 @@ class TestRules:
         assert kernel.read(rules=True).rules == Rules()
 
     def test_flush_is_seen_and_repaired(self, kernel: Kernel, world: World) -> None:
-        rules = Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED)
+        rules = Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED, members=_MEMBERS)
         do(kernel, ReplaceRules(rules))
         world.flush_rules()
         assert kernel.read(rules=True).rules == Rules()
@@ -212,6 +226,12 @@ class TestRules:
         [
             (errno.EINVAL, Rules(guarded=frozenset({service(protocol=Protocol.UDP)}))),
             (errno.ERANGE, Rules(tunnelled=frozenset({Admission(0, service().address)}))),
+            (errno.ERANGE, Rules(members=frozenset({Member("eth0", service().address, 65536)}))),
+            (errno.EINVAL, Rules(members=frozenset({Member("eth+", service().address)}))),
+            (errno.EINVAL, Rules(members=frozenset({Member("", service().address)}))),
+            (errno.EINVAL, Rules(members=frozenset({Member("eth0 -j ACCEPT", service().address)}))),
+            (errno.EINVAL, Rules(members=frozenset({Member("eth0", ip_address("224.0.0.18"))}))),
+            (errno.EINVAL, Rules(members=frozenset({Member("eth0", ip_address("::"))}))),
             (errno.ERANGE, Rules(clamped=frozenset({Clamp(service().address, 0)}))),
             (errno.ERANGE, Rules(clamped=frozenset({Clamp(service().address, 65535)}))),
             (errno.EINVAL, Rules(clamped=frozenset({Clamp(service().address, size) for size in (1400, 1401)}))),

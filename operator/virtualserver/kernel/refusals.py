@@ -58,6 +58,8 @@ _MAXIMUM_THRESHOLD = 0xFFFFFFFF
 _MAXIMUM_WEIGHT = 0x7FFFFFFF
 _MAXIMUM_SEGMENT = 0xFFFE  # 0xFFFF means "as the path allows" to xt_TCPMSS
 _LINK_NAME = re.compile(r"vs-[a-z0-9-]{1,12}")
+_FILTERED_LINK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+"""Links that rules may name: a + at the end would stand for many."""
 _OUTER_VERSION = {LinkKind.IPIP: 4, LinkKind.SIT: 4, LinkKind.GRE: 4, LinkKind.IP6TNL: 6, LinkKind.IP6GRE: 6}
 
 NOT_OURS = "the link of this name is not ours"
@@ -144,6 +146,12 @@ def check_rules(rules: Rules) -> None:
             raise RefusedError(errno.EINVAL, f"{key} cannot be guarded: only TCP has resets")
     for one in rules.tunnelled:
         check_decapsulation(Decapsulation(one.port, one.source.version))
+    for member in rules.members:
+        _check_port(member.port)
+        if not _FILTERED_LINK.fullmatch(member.link):
+            raise RefusedError(errno.EINVAL, f"a rule cannot name the link {member.link!r}")
+        if member.source.is_multicast or member.source.is_unspecified:
+            raise RefusedError(errno.EINVAL, f"nobody sends from {member.source}")
     for clamp in rules.clamped:
         if not 1 <= clamp.segment <= _MAXIMUM_SEGMENT:
             raise RefusedError(errno.ERANGE, f"a segment of {clamp.segment} bytes is not within 1 to 65534")

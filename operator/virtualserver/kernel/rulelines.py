@@ -12,6 +12,7 @@ from ipaddress import ip_interface
 from typing import Generic, TypeVar
 
 from virtualserver.kernel.wire import PROTOCOL_NUMBERS, PROTOCOLS
+from virtualserver.model.failover import VRRP_PROTOCOL, Member
 from virtualserver.model.types import Admission, Clamp, IPAddress, Protocol, ServiceKey, address_order
 
 Options = Mapping[str, tuple[str, ...]]
@@ -23,18 +24,21 @@ class Lines(Generic[Value]):
     """The content of one chain: ``name`` is the field of ``Rules``.
 
     ``write`` returns the lines for the values of one IP version. ``read`` returns the value of a line's options, None
-    for a line that has none of its own; raises ValueError or LookupError for a line that is not ours.
+    for a line that has none of its own; raises ValueError or LookupError for a line that is not ours. ``together``:
+    values of one IP version make lines of the other, too.
     """
 
     name: str
     write: Callable[[Iterable[Value], int], list[str]]
     read: Callable[[Options], Value | None]
+    together: bool = False
 
 
 def options(rule: str) -> Options:
     """Return a rule's options with their values, in any order; raises ValueError when one stands there twice.
 
-    Addresses are brought into one form: with a prefix length, in Python's spelling.
+    Addresses are brought into one form: with a prefix length, in Python's spelling. So are protocols: by number where
+    a name depends on the node's /etc/protocols.
     """
     found: dict[str, tuple[str, ...]] = {}
     name = ""
@@ -45,11 +49,15 @@ def options(rule: str) -> Options:
             name = word
             found[name] = ()
         else:
-            found[name] = (*found.get(name, ()), _canonical(word))
+            found[name] = (*found.get(name, ()), _canonical(name, word))
     return found
 
 
-def _canonical(word: str) -> str:
+def _canonical(name: str, word: str) -> str:
+    if name == "-p":
+        return str(VRRP_PROTOCOL) if word == "vrrp" else word
+    if name == "-i":
+        return word
     try:
         return str(ip_interface(word))
     except ValueError:
@@ -125,6 +133,25 @@ def _read_clamped(options: Options) -> Clamp:
     return Clamp(_address(options, "-s"), _number(options, "--set-mss"))
 
 
+def _write_members(members: Iterable[Member], version: int) -> list[str]:
+    """Members that may send to a link and port come first, then the end of all others, in both IP versions."""
+    listed = set(members)
+    lines = []
+    for link, port in sorted({(one.link, one.port) for one in listed}):
+        sources = [one.source for one in listed if (one.link, one.port, one.source.version) == (link, port, version)]
+        match = f"-i {link} " + (f"-p udp -m udp --dport {port}" if port else f"-p {VRRP_PROTOCOL}")
+        sources.sort(key=address_order)
+        lines += [f"-s {source}/{source.max_prefixlen} {match} -j RETURN" for source in sources]
+        lines.append(f"{match} -j DROP")
+    return lines
+
+
+def _read_members(options: Options) -> Member | None:
+    if "-s" not in options:
+        return None
+    return Member(options["-i"][0], _address(options, "-s"), _number(options, "--dport"))
+
+
 def _write_tracked(versions: Iterable[int], version: int) -> list[str]:
     """A rule that matches no packet: that it is there makes the kernel track connections."""
     source = {4: "0.0.0.0/32", 6: "::/128"}[version]
@@ -140,3 +167,4 @@ TRANSLATED = Lines("translated", _write_translated, _read_translated)
 TUNNELLED = Lines("tunnelled", _write_tunnelled, _read_tunnelled)
 CLAMPED = Lines("clamped", _write_clamped, _read_clamped)
 TRACKED = Lines("tracked", _write_tracked, _read_tracked)
+MEMBERS = Lines("members", _write_members, _read_members, together=True)

@@ -6,12 +6,13 @@ Chains of our own, one jump to each. Nothing else is ever written, whatever else
     nat     POSTROUTING -> VIRTUALSERVER-SNAT    gives balanced connections the director's own source address
     filter  OUTPUT      -> VIRTUALSERVER-TRACK   keeps connections tracked that were translated, and still live
     mangle  INPUT       -> VIRTUALSERVER-GUE     drops packets to a GUE port that do not come from a director
+    mangle  INPUT       -> VIRTUALSERVER-MEMBERS drops VRRP and mirrored connections of others than fellow directors
     mangle  POSTROUTING -> VIRTUALSERVER-MSS     makes clients of a tunnelled service send smaller segments
 
 The guard hangs on OUTPUT only: a real server's own resets are forwarded, and pass. ICMP passes, so that a service
-without real servers refuses clearly. Translation needs ``net.ipv4.vs.conntrack=1``. GUE is looked at in mangle,
-where nothing that other programs accept in filter can overtake it, and on INPUT, for ports of forwarded packets are
-none of ours.
+without real servers refuses clearly. Translation needs ``net.ipv4.vs.conntrack=1``. What others send to this node is
+looked at in mangle, where nothing that other programs accept in filter can overtake it, and on INPUT, for ports of
+forwarded packets are none of ours. There also comes in what this node itself sends to a multicast group.
 A chain that is not word for word what we would write, or that nothing jumps to, reads as empty: a diff sees it.
 """
 
@@ -21,7 +22,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from virtualserver.kernel.rulelines import CLAMPED, GUARDED, TRACKED, TRANSLATED, TUNNELLED, Lines, options
+from virtualserver.kernel.rulelines import (
+    CLAMPED,
+    GUARDED,
+    MEMBERS,
+    TRACKED,
+    TRANSLATED,
+    TUNNELLED,
+    Lines,
+    Options,
+    options,
+)
 from virtualserver.model.types import Rules
 
 
@@ -38,6 +49,7 @@ GUARD = Chain("filter", "OUTPUT", "VIRTUALSERVER-GUARD")
 SNAT = Chain("nat", "POSTROUTING", "VIRTUALSERVER-SNAT")
 TRACK = Chain("filter", "OUTPUT", "VIRTUALSERVER-TRACK")
 GUE = Chain("mangle", "INPUT", "VIRTUALSERVER-GUE")
+FELLOWS = Chain("mangle", "INPUT", "VIRTUALSERVER-MEMBERS")
 MSS = Chain("mangle", "POSTROUTING", "VIRTUALSERVER-MSS")
 
 _CONTENTS: dict[Chain, Lines[Any]] = {
@@ -45,6 +57,7 @@ _CONTENTS: dict[Chain, Lines[Any]] = {
     GUARD: GUARDED,
     SNAT: TRANSLATED,
     GUE: TUNNELLED,
+    FELLOWS: MEMBERS,
     MSS: CLAMPED,
 }
 CHAINS = tuple(_CONTENTS)
@@ -80,11 +93,12 @@ def parse_dump(text: str) -> dict[Chain, Installed]:
 
 def read_rules(tables: Mapping[int, Mapping[Chain, Installed]]) -> Rules:
     """Return our rules from what is installed for each IP version."""
-    found: dict[str, frozenset[Any]] = {}
-    for chain, lines in _CONTENTS.items():
-        values = (_read_chain(lines, version, installed[chain]) for version, installed in tables.items())
-        found[lines.name] = frozenset().union(*values)
-    return Rules(**found)
+    return Rules(
+        **{
+            lines.name: _read_chain(lines, {version: installed[chain] for version, installed in tables.items()})
+            for chain, lines in _CONTENTS.items()
+        }
+    )
 
 
 def contents(rules: Rules, version: int) -> dict[Chain, list[str]]:
@@ -114,13 +128,24 @@ def _render_chain(chain: Chain, lines: list[str], installed: Installed) -> str:
     return "\n".join([*text, "COMMIT", ""])
 
 
-def _read_chain(lines: Lines[Any], version: int, installed: Installed) -> frozenset[Any]:
-    """Return the values of one chain; none when the chain is not what we would have written for them."""
+def _read_chain(lines: Lines[Any], tables: Mapping[int, Installed]) -> frozenset[Any]:
+    """Return the values of one chain; none of an IP version's when it is not what we would have written for them."""
+    found = {version: _read_lines(lines, installed) for version, installed in tables.items()}
+    everything = frozenset[Any]().union(*(values for values, _ in found.values()))
+    right = [
+        version for version, (_, told) in found.items() if told == [*map(options, lines.write(everything, version))]
+    ]
+    if lines.together and len(right) < len(found):
+        return frozenset()
+    return frozenset[Any]().union(*(found[version][0] for version in right))
+
+
+def _read_lines(lines: Lines[Any], installed: Installed) -> tuple[frozenset[Any], list[Options] | None]:
+    """Return the values of one IP version's chain and its lines; None for what cannot be ours, or is never reached."""
     if not installed.jumps:
-        return frozenset()
+        return frozenset(), None if installed.present else []
     try:
-        found = [options(rule) for rule in installed.rules]
-        values = frozenset(value for one in found if (value := lines.read(one)) is not None)
+        told = [options(rule) for rule in installed.rules]
+        return frozenset(value for one in told if (value := lines.read(one)) is not None), told
     except (ValueError, LookupError):
-        return frozenset()
-    return values if found == [options(line) for line in lines.write(values, version)] else frozenset()
+        return frozenset(), None
