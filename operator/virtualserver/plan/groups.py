@@ -5,27 +5,48 @@ What two groups cannot both have, the older one keeps. A refused group claims no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from virtualserver.api.base import milliseconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.reasons import Reason
+from virtualserver.model.types import IPAddress
 from virtualserver.plan.directors import age, members
 from virtualserver.plan.findings import Finding
-from virtualserver.plan.world import DirectorGroup, Node, World
+from virtualserver.plan.world import DirectorGroup, World
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A group that can be read, with its directors."""
+
+    name: str
+    spec: DirectorGroupSpec
+    directors: tuple[str, ...]
 
 
 def judge(world: World) -> dict[str, Finding]:
     """Return for every group, by its name, whether it is accepted, and why not."""
-    accepted: list[DirectorGroup] = []
+    accepted: list[Claim] = []
     findings: dict[str, Finding] = {}
     for group in sorted(world.groups.values(), key=age):
-        refused = _refused(group, accepted, world.nodes)
-        findings[group.name] = refused or _accepted(group, world.nodes)
+        if group.spec is None:
+            findings[group.name] = Finding(False, Reason.INVALID_SPEC, group.problem)
+            continue
+        mine = Claim(group.name, group.spec, tuple(members(group, world.nodes)))
+        refused = next((found for check in _CHECKS for other in accepted if (found := check(mine, other))), None)
+        findings[group.name] = refused or _accepted(mine)
         if refused is None:
-            accepted.append(group)
+            accepted.append(mine)
     return findings
+
+
+def serving(world: World) -> Mapping[str, DirectorGroup]:
+    """Return the groups that are accepted, by name."""
+    findings = judge(world)
+    return {name: group for name, group in world.groups.items() if findings[name].ok}
 
 
 def sync_id(spec: DirectorGroupSpec) -> int:
@@ -38,67 +59,49 @@ def mirroring_link(spec: DirectorGroupSpec) -> str:
     return spec.mirroring.interface or spec.interface
 
 
-def _accepted(group: DirectorGroup, nodes: Mapping[str, Node]) -> Finding:
-    assert group.spec is not None
-    directors = members(group, nodes)
-    text = f"directors: {', '.join(directors) or 'none'}"
-    unknown = [name for name in group.spec.vrrp.preferred_nodes if name not in directors]
+def _accepted(mine: Claim) -> Finding:
+    text = f"directors: {', '.join(mine.directors) or 'none'}"
+    unknown = [name for name in mine.spec.vrrp.preferred_nodes if name not in mine.directors]
     if unknown:
         text += f"; spec.vrrp.preferredNodes: not among them: {', '.join(unknown)}"
     return Finding(True, Reason.ACCEPTED, text)
 
 
-def _refused(group: DirectorGroup, accepted: Iterable[DirectorGroup], nodes: Mapping[str, Node]) -> Finding | None:
-    if group.spec is None:
-        return Finding(False, Reason.INVALID_SPEC, group.problem)
-    older = [one for one in accepted if one.spec is not None]
-    return next((found for check in _CHECKS for one in older if (found := check(group, one, nodes))), None)
-
-
-def _router_id_free(group: DirectorGroup, other: DirectorGroup, _: Mapping[str, Node]) -> Finding | None:
-    assert group.spec is not None
-    assert other.spec is not None
-    if group.spec.vrrp.router_id != other.spec.vrrp.router_id:
+def _router_id_free(mine: Claim, other: Claim) -> Finding | None:
+    """Groups of different nodes may still be on one segment."""
+    if mine.spec.vrrp.router_id != other.spec.vrrp.router_id:
         return None
-    return _taken(Reason.ROUTER_ID_IN_USE, f"spec.vrrp.routerId: {group.spec.vrrp.router_id} is used by", other)
+    return _taken(Reason.ROUTER_ID_IN_USE, f"spec.vrrp.routerId: {mine.spec.vrrp.router_id} is used by", other)
 
 
-def _sync_id_free(group: DirectorGroup, other: DirectorGroup, _: Mapping[str, Node]) -> Finding | None:
-    assert group.spec is not None
-    assert other.spec is not None
-    if sync_id(group.spec) != sync_id(other.spec):
+def _sync_id_free(mine: Claim, other: Claim) -> Finding | None:
+    if sync_id(mine.spec) != sync_id(other.spec):
         return None
-    default = "" if group.spec.mirroring.sync_id else " (by default the router id)"
-    return _taken(Reason.SYNC_ID_IN_USE, f"spec.mirroring.syncId: {sync_id(group.spec)}{default} is used by", other)
+    default = "" if mine.spec.mirroring.sync_id else " (by default the router id)"
+    return _taken(Reason.SYNC_ID_IN_USE, f"spec.mirroring.syncId: {sync_id(mine.spec)}{default} is used by", other)
 
 
-def _gateway_free(group: DirectorGroup, other: DirectorGroup, _: Mapping[str, Node]) -> Finding | None:
+def _gateway_free(mine: Claim, other: Claim) -> Finding | None:
     """Two active directors would hold the address."""
-    assert group.spec is not None
-    taken = set(_gateways(other))
-    for address in _gateways(group):
-        if address in taken:
-            return _taken(Reason.GATEWAY_IN_USE, f"spec.gateway.addresses: {address} is held by", other)
-    return None
-
-
-def _mirroring_agrees(group: DirectorGroup, other: DirectorGroup, nodes: Mapping[str, Node]) -> Finding | None:
-    """A kernel has one pair of sync daemons and one set of their settings (``struct netns_ipvs``)."""
-    assert group.spec is not None
-    assert other.spec is not None
-    shared = [name for name in members(group, nodes) if name in members(other, nodes)]
-    if not shared:
+    taken = set(_gateways(other.spec))
+    found = next((address for address in _gateways(mine.spec) if address in taken), None)
+    if found is None:
         return None
+    return _taken(Reason.GATEWAY_IN_USE, f"spec.gateway.addresses: {found} is held by", other)
+
+
+def _mirroring_agrees(mine: Claim, other: Claim) -> Finding | None:
+    """A kernel has one pair of sync daemons and one set of their settings (``struct netns_ipvs``)."""
+    shared = [name for name in mine.directors if name in other.directors]
     theirs = dict(_mirroring(other.spec))
-    for field, value in _mirroring(group.spec):
-        if theirs[field] != value:
-            return Finding(
-                False,
-                Reason.MIRRORING_CONFLICT,
+    for field, value in _mirroring(mine.spec):
+        if shared and theirs[field] != value:
+            text = (
                 f"spec.mirroring.{field}: {value} differs from {theirs[field]} of DirectorGroup {other.name}, which is "
                 f"older and has {shared[0]} as a director, too: a node mirrors in one way only; "
-                "choose the same, or other nodes",
+                "choose the same, or other nodes"
             )
+            return Finding(False, Reason.MIRRORING_CONFLICT, text)
     return None
 
 
@@ -114,16 +117,15 @@ def _mirroring(spec: DirectorGroupSpec) -> Iterator[tuple[str, Hashable]]:
     yield "retries", mirroring.retries
 
 
-def _gateways(group: DirectorGroup) -> list[Hashable]:
-    gateway = group.spec.gateway if group.spec else None
-    return [ip_address(text) for text in gateway.addresses] if gateway else []
+def _gateways(spec: DirectorGroupSpec) -> list[IPAddress]:
+    return [ip_address(text) for text in spec.gateway.addresses] if spec.gateway else []
 
 
-def _taken(reason: Reason, what: str, other: DirectorGroup) -> Finding:
+def _taken(reason: Reason, what: str, other: Claim) -> Finding:
     return Finding(False, reason, f"{what} DirectorGroup {other.name}, which is older; choose another")
 
 
-_CHECKS: tuple[Callable[[DirectorGroup, DirectorGroup, Mapping[str, Node]], Finding | None], ...] = (
+_CHECKS: tuple[Callable[[Claim, Claim], Finding | None], ...] = (
     _router_id_free,
     _sync_id_free,
     _gateway_free,
