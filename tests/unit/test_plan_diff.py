@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from ipaddress import ip_address
 
+from virtualserver.model.failover import Member
 from virtualserver.model.operations import (
     AddAddress,
     AddDestination,
@@ -18,6 +20,8 @@ from virtualserver.model.operations import (
     WriteSysctl,
 )
 from virtualserver.model.types import (
+    Admission,
+    Clamp,
     DestinationContent,
     DestinationKey,
     LinkAddress,
@@ -71,6 +75,19 @@ def test_what_is_no_longer_wanted_goes_address_first() -> None:
 
 def test_nothing_is_removed_from_partial_knowledge() -> None:
     assert diff(State(), HELD, OURS, complete=False) == ()
+
+
+def test_no_kind_of_rule_is_removed_from_partial_knowledge() -> None:
+    rules = Rules(
+        frozenset({KEY}),
+        frozenset({KEY}),
+        frozenset({Admission(6080, VIP)}),
+        frozenset({Clamp(VIP, 1440)}),
+        frozenset({4}),
+        frozenset({Member("eth0", VIP)}),
+    )
+    assert all(astuple(rules)), "every kind is tried"
+    assert diff(State(), State(rules=rules), OURS, complete=False) == ()
 
 
 def test_what_is_not_ours_is_never_removed() -> None:

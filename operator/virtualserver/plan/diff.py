@@ -194,6 +194,7 @@ def _both(desired: Rules, actual: Rules) -> Rules:
         desired.tunnelled | actual.tunnelled,
         desired.clamped | {one for one in actual.clamped if one.address not in clamped},
         desired.tracked | actual.tracked,
+        desired.members | actual.members,
     )
 
 
