@@ -8,8 +8,12 @@ import pytest
 
 from unit.builders import Json, director_group, node, store
 from virtualserver.api.reasons import Reason
+from virtualserver.model.failover import token
+from virtualserver.model.types import State
+from virtualserver.plan import desired, vrrp
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.groups import judge
+from virtualserver.plan.health import UNMONITORED
 
 OLD, YOUNG = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 OTHER_IDS: Json = {"routerId": 52}
@@ -121,6 +125,26 @@ def test_a_group_that_cannot_be_read_says_so_and_claims_nothing() -> None:
     assert found["a"].reason is Reason.INVALID_SPEC
     assert found["a"].message.startswith("spec.vrrp.routerId")
     assert found["b"].ok
+
+
+def test_a_refused_group_has_no_virtual_router_and_no_active_director() -> None:
+    """Two routers with one id on one link: keepalived would not even start."""
+    groups = [director_group("a", created=OLD), director_group("b", created=YOUNG)]
+    world = store(groups=groups, nodes=[node("director-1")]).world()
+    plan = desired.plan(world, {}, lambda *_: UNMONITORED, "director-1")
+    assert list(plan.state.instances) == list(plan.groups) == ["a"]
+    assert vrrp.active(world, "director-1", State(addresses=frozenset({token(51)}))) == {"a"}
+
+
+def test_a_refused_group_takes_no_turn_in_spreading_the_others() -> None:
+    names, nodes = {"a": 51, "b": 51, "c": 53}, [node("director-1"), node("director-2")]
+    groups = [
+        director_group(name, created=f"2026-01-0{number}T00:00:00Z", vrrp={"routerId": router_id})
+        for number, (name, router_id) in enumerate(names.items(), 1)
+    ]
+    world = store(groups=groups, nodes=nodes).world()
+    instances = desired.plan(world, {}, lambda *_: UNMONITORED, "director-2").state.instances
+    assert {name: one.priority for name, one in instances.items()} == {"a": 249, "c": 250}
 
 
 def test_preferred_nodes_that_are_no_directors_are_told() -> None:

@@ -11,6 +11,7 @@ from virtualserver.plan import directors, owning, receiving, settings, vrrp
 from virtualserver.plan.diff import Subject, subject
 from virtualserver.plan.eligibility import NO_STANDING, Standing, barred
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.groups import serving
 from virtualserver.plan.parts import Part, director
 from virtualserver.plan.realservers import Candidate
 from virtualserver.plan.shares import HealthOf, RealServerPlan, share
@@ -146,8 +147,8 @@ def needed_by(parts: Mapping[ObjectKey, Part]) -> dict[Subject, frozenset[Object
 
 
 def directed_groups(world: World, node: str) -> dict[str, DirectorGroup]:
-    """Return the groups that a node is a director of, by name."""
-    return {name: group for name, group in world.groups.items() if node in directors.members(group, world.nodes)}
+    """Return the accepted groups that a node is a director of, by name."""
+    return {name: group for name, group in serving(world).items() if node in directors.members(group, world.nodes)}
 
 
 def directs(world: World, verdict: Verdict, node: str) -> bool:

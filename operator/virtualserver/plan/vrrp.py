@@ -10,6 +10,7 @@ from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.model.failover import Instance, Member, token
 from virtualserver.model.types import IPAddress, LinkAddress, State, address_order
 from virtualserver.plan import directors
+from virtualserver.plan.groups import serving
 from virtualserver.plan.world import DirectorGroup, Node, World
 
 
@@ -35,7 +36,7 @@ def instance(
         group.spec.interface,
         milliseconds(settings.advertisement_interval),
         settings.missed_advertisements,
-        directors.priorities(world.groups.values(), group, world.nodes)[node],
+        directors.priorities(serving(world).values(), group, world.nodes)[node],
         seconds(settings.preempt_delay or "0s") if settings.preempt else None,
         links(group.spec),
         source,
@@ -54,7 +55,7 @@ def active(world: World, node: str, actual: State) -> frozenset[str]:
     """Return the groups whose active director this node is: it holds their tokens."""
     return frozenset(
         name
-        for name, group in world.groups.items()
+        for name, group in serving(world).items()
         if group.spec is not None
         and token(group.spec.vrrp.router_id) in actual.addresses
         and node in directors.members(group, world.nodes)
