@@ -15,7 +15,7 @@ from typing import Protocol
 from virtualserver.kernel.fake import FakeKernel
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import RemoveDecapsulation, ReplaceRules
+from virtualserver.model.operations import RemoveDecapsulation, ReplaceRules, StopDaemon
 from virtualserver.model.types import Decapsulation, IPAddress, LinkAddress, Rules, Service, ServiceContent, ServiceKey
 
 REAL = os.environ.get("VS_CONTRACT", "fake") == "netlink"
@@ -257,8 +257,10 @@ class NetlinkWorld:
 
     def close(self) -> None:
         self._listener.close()
-        self.kernel.apply([RemoveDecapsulation(one) for one in self.kernel.read().decapsulations])
-        links = [name for name in self.kernel.read().links if name.startswith("vs-")]
+        left = self.kernel.read()
+        self.kernel.apply([RemoveDecapsulation(one) for one in left.decapsulations])
+        self.kernel.apply([StopDaemon(one.role) for one in left.daemons])
+        links = [name for name in left.links if name.startswith("vs-")]
         run("ipvsadm -C; ip -batch - <<'END'\n" + "\n".join(f"link del {name}" for name in links) + "\nEND")
         run(f"ip link del {ROUTED} 2>/dev/null || true")
         if self.kernel._iptables._backend is not None:  # rules were written or found: else four processes for nothing

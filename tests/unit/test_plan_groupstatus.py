@@ -30,6 +30,7 @@ def test_an_active_director_names_itself_and_says_how_it_became_that() -> None:
         "role": "Active",
         "reason": "DirectorActive",
         "message": "holds the addresses",
+        "addresses": [],
         "priority": 250,
     }
 

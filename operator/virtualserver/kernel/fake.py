@@ -132,6 +132,8 @@ class FakeKernel:
         self.writes = 0
         self.reads = 0
         self._fail = fail
+        self._indexes: dict[str, int] = {}
+        self._last_index = 0
 
     # The verbs
 
@@ -154,7 +156,7 @@ class FakeKernel:
             eligible=frozenset(self.failover.eligible),
             electing=self.failover.electing,
             daemons=frozenset(self.failover.daemons.values()),
-            indexes={name: number for number, name in enumerate(sorted(self.links), 1)},
+            indexes=self._numbered(),
         )
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -164,6 +166,13 @@ class FakeKernel:
     def connections(self, addresses: frozenset[IPAddress]) -> int:
         """Return what a test has put into ``kept``."""
         return sum(count for address, count in self.kept.items() if address in addresses)
+
+    def _numbered(self) -> dict[str, int]:
+        """Give each new link a number that no link has had before."""
+        for name in sorted(self.links - self._indexes.keys()):
+            self._last_index += 1
+            self._indexes[name] = self._last_index
+        return {name: self._indexes[name] for name in self.links}
 
     # Another hand
 
@@ -184,6 +193,7 @@ class FakeKernel:
     def remove_link(self, name: str) -> None:
         """Take a link away, its addresses and settings with it."""
         self.links.discard(name)
+        self._indexes.pop(name, None)
         self.own_links.pop(name, None)
         for setting in LINK_SYSCTLS:
             self.sysctls.pop(setting.format(name), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Protocol
 
-from virtualserver.kernel.refusals import RefusedError
+from virtualserver.kernel.refusals import RefusedError, check_daemon
 from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.operations import (
     Allow,
@@ -16,13 +16,14 @@ from virtualserver.model.operations import (
     StopDaemon,
     VrrpOperation,
 )
-from virtualserver.model.types import LinkAddress, Service, ServiceKey
+from virtualserver.model.types import LinkAddress, OwnLink, Service, ServiceKey
 
 
 class Node(Protocol):
     """What of the fake kernel elections and mirroring touch."""
 
     links: set[str]
+    own_links: dict[str, OwnLink]
     addresses: set[LinkAddress]
     services: dict[ServiceKey, Service]
 
@@ -74,15 +75,17 @@ class FakeFailover:
         node.addresses.difference_update({token(one.router_id), *one.addresses} - staying)
 
     def _start(self, daemon: SyncDaemon, node: Node) -> None:
-        _require(daemon.link in node.links, errno.ENODEV)
-        _require(daemon.role not in self.daemons, errno.EEXIST)
-        _require(daemon.group.is_multicast, errno.EINVAL)
+        check_daemon(daemon)
         mixed = any(
             key.address.version != one.address.version
             for key, service in node.services.items()
             for one in service.destinations
         )
         _require(not mixed, errno.EINVAL)
+        _require(daemon.link in node.links, errno.ENODEV)
+        _require(daemon.role not in self.daemons, errno.EEXIST)
+        down = daemon.link in node.own_links and not node.own_links[daemon.link].up
+        _require(daemon.role is SyncRole.RECEIVER or not down, errno.ENETUNREACH)
         self.daemons[daemon.role] = daemon
 
 

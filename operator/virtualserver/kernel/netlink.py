@@ -13,6 +13,7 @@ from virtualserver.kernel.iptables import Iptables
 from virtualserver.kernel.ipvs import Ipvs, IpvsOperation
 from virtualserver.kernel.links import IFF_LOWER_UP, Links
 from virtualserver.kernel.refusals import FailHook, RefusedError, check_address, check_link, explain
+from virtualserver.kernel.syncdaemons import SyncDaemons
 from virtualserver.kernel.sysctls import Sysctls
 from virtualserver.model.operations import (
     AddAddress,
@@ -30,6 +31,8 @@ from virtualserver.model.operations import (
     RemoveLink,
     ReplaceRules,
     ServiceOperation,
+    StartDaemon,
+    StopDaemon,
     VrrpOperation,
     WriteSysctl,
 )
@@ -58,6 +61,7 @@ class Netlink:
         self._services = services
         self._fail = fail
         self._ipvs = Ipvs(deadline)
+        self._daemons = SyncDaemons(deadline)
         self._fou = Fou(deadline)
         self._links = Links(deadline)
         self._changes = Changes(proc_sys)
@@ -68,22 +72,26 @@ class Netlink:
     def close(self) -> None:
         """Close the sockets; what is in the kernel stays."""
         self._ipvs.close()
+        self._daemons.close()
         self._fou.close()
         self._links.close()
 
     def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
         """Return the node's state as ``port.Kernel`` promises; raises KernelError, never a partial answer."""
         links, addresses = self._links.read()
+        mtus = {name: link.mtu for name, link in links.items()}
         return State(
             services=self._ipvs.read() if self._services else {},
             addresses=addresses,
             sysctls=self._sysctls.read(sysctls),
             rules=self._iptables.read() if rules else Rules(),
             links=frozenset(links),
-            mtus={name: link.mtu for name, link in links.items()},
+            mtus=mtus,
             down=frozenset(name for name, link in links.items() if not link.flags & IFF_LOWER_UP),
             decapsulations=self._fou.read(),
             own_links={name: link.own for name, link in links.items() if link.own is not None},
+            daemons=self._daemons.read(mtus) if self._services else frozenset(),
+            indexes={name: link.index for name, link in links.items()},
         )
 
     def connections(self, addresses: frozenset[IPAddress]) -> int:
@@ -122,7 +130,9 @@ class Netlink:
         try:
             if isinstance(operation, AddressOperation | LinkOperation):
                 self._change_link(operation)
-            elif isinstance(operation, VrrpOperation | DaemonOperation):
+            elif isinstance(operation, DaemonOperation):
+                self._change_daemon(operation)
+            elif isinstance(operation, VrrpOperation):
                 raise RefusedError(errno.EOPNOTSUPP)
             else:
                 self._change_setting(operation)
@@ -149,6 +159,13 @@ class Netlink:
                 self._changes.raise_link(self._links.link(name))
             case RemoveLink(name):
                 self._changes.remove_link(self._links.link(name))
+
+    def _change_daemon(self, operation: DaemonOperation) -> None:
+        match operation:
+            case StartDaemon(daemon):
+                self._daemons.start(daemon)
+            case StopDaemon(role):
+                self._daemons.stop(role)
 
     def _change_setting(self, operation: Operation) -> None:
         match operation:

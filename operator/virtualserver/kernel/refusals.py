@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 
 from virtualserver.kernel.modules import missing_module
+from virtualserver.model.failover import SyncDaemon, SyncRole
 from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
@@ -57,6 +58,10 @@ _MAXIMUM_PORT = 0xFFFF
 _MAXIMUM_THRESHOLD = 0xFFFFFFFF
 _MAXIMUM_WEIGHT = 0x7FFFFFFF
 _MAXIMUM_SEGMENT = 0xFFFE  # 0xFFFF means "as the path allows" to xt_TCPMSS
+_MAXIMUM_LINK_NAME = 15  # IFNAMSIZ
+_MAXIMUM_SYNC_ID = 0xFF
+_MESSAGE = {SyncRole.SENDER: 1, SyncRole.RECEIVER: 1024}
+"""The shortest message, in bytes, that a sync daemon can be told to collect, or to take."""
 _LINK_NAME = re.compile(r"vs-[a-z0-9-]{1,12}")
 _FILTERED_LINK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 """Links that rules may name: a + at the end would stand for many."""
@@ -137,6 +142,22 @@ def check_decapsulation(one: Decapsulation) -> None:
     """Refuse what is no port of an IP version; raises RefusedError."""
     if one.version not in (4, 6) or not 1 <= one.port <= _MAXIMUM_PORT:
         raise RefusedError(errno.ERANGE, f"there is no {one}")
+
+
+def check_daemon(daemon: SyncDaemon) -> None:
+    """Refuse what the kernel would cut off or replace by a value of its own; raises RefusedError."""
+    if not 1 <= len(daemon.link.encode()) <= _MAXIMUM_LINK_NAME:
+        raise RefusedError(errno.ENODEV)
+    if not 0 <= daemon.sync_id <= _MAXIMUM_SYNC_ID:
+        raise RefusedError(errno.ERANGE, f"sync id {daemon.sync_id} is not within 0 to {_MAXIMUM_SYNC_ID}")
+    if not 1 <= daemon.port <= _MAXIMUM_PORT:
+        raise RefusedError(errno.ERANGE, f"port {daemon.port} is not within 1 to {_MAXIMUM_PORT}")
+    shortest, longest = _MESSAGE[daemon.role], _MAXIMUM_PORT - (28 if daemon.group.version == 4 else 48)
+    if daemon.max_length is not None and not shortest <= daemon.max_length <= longest:
+        reason = f"a {daemon.role}'s messages of {daemon.max_length} bytes are not within {shortest} to {longest}"
+        raise RefusedError(errno.ERANGE, reason)
+    if not daemon.group.is_multicast:
+        raise RefusedError(errno.EINVAL, f"{daemon.group} is no multicast group")
 
 
 def check_rules(rules: Rules) -> None:
@@ -229,6 +250,7 @@ _REASONS: dict[tuple[type[Operation], int], str] = {
     (RemoveLink, errno.ENODEV): _NO_LINK,
     (StartDaemon, errno.EEXIST): "one runs already",
     (StartDaemon, errno.ENODEV): _NO_LINK,
+    (StartDaemon, errno.ENETUNREACH): "the link is down",
     (StartDaemon, errno.EINVAL): "the kernel mirrors nothing while real servers are of another family than an address",
     (StopDaemon, errno.ESRCH): "none runs",
     (Allow, errno.ENOENT): "keepalived knows no such group",
