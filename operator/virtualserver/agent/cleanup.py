@@ -22,7 +22,10 @@ def main() -> int:
     try:
         chosen = settings({"NODE_NAME": "any", **os.environ})
         programmer = Programmer(
-            Netlink(proc_sys=chosen.proc_sys), Record(chosen.state_dir / "record.json"), time.monotonic, patience=0
+            Netlink(proc_sys=chosen.proc_sys, run_dir=chosen.run_dir),
+            Record(chosen.state_dir / "record.json"),
+            time.monotonic,
+            patience=0,
         )
         done = programmer.round(_nothing, lambda _: (), complete=True)
     except (SettingsError, RecordError, KernelError) as error:

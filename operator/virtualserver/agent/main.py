@@ -56,7 +56,7 @@ def main() -> int:
 
 async def _run(chosen: Settings) -> None:
     record = Record(chosen.state_dir / "record.json")
-    kernel = Netlink(proc_sys=chosen.proc_sys)
+    kernel = Netlink(proc_sys=chosen.proc_sys, run_dir=chosen.run_dir)
     api = Api()
     statuses = StatusWriter(api, VIRTUAL_SERVERS, agent_manager(chosen.node))
     groups = GroupStatuses(api, chosen.node)

@@ -25,6 +25,8 @@ class Settings:
     """HEALTH_PORT: 0 serves none."""
     proc_sys: Path
     """PROC_SYS: the kernel's settings; elsewhere when a container has its own read-only view."""
+    run_dir: Path
+    """RUN_DIR: shared with keepalived and its supervisor."""
 
 
 def settings(environment: Mapping[str, str]) -> Settings:
@@ -41,4 +43,5 @@ def settings(environment: Mapping[str, str]) -> Settings:
         health_address=environment.get("HEALTH_ADDRESS", "0.0.0.0"),
         health_port=int(port),
         proc_sys=Path(environment.get("PROC_SYS", "/proc/sys")),
+        run_dir=Path(environment.get("RUN_DIR", "/run/virtualserver")),
     )

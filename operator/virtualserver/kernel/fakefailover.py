@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Protocol
 
+from virtualserver.kernel.keepalived import check_instances
 from virtualserver.kernel.refusals import RefusedError, check_daemon
 from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.operations import (
@@ -45,7 +46,9 @@ class FakeFailover:
         """Do one operation; raises RefusedError."""
         match operation:
             case ConfigureInstances(instances):
+                check_instances(instances)
                 before, self.instances = self.instances, {one.group: one for one in instances}
+                self.eligible &= before.keys() & self.instances.keys()
                 for group, one in before.items():
                     self._release(group, one, node)
             case Allow(group):

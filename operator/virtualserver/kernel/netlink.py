@@ -15,13 +15,17 @@ from virtualserver.kernel.links import IFF_LOWER_UP, Links
 from virtualserver.kernel.refusals import FailHook, RefusedError, check_address, check_link, explain
 from virtualserver.kernel.syncdaemons import SyncDaemons
 from virtualserver.kernel.sysctls import Sysctls
+from virtualserver.kernel.vrrp import Vrrp
 from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
     AddLink,
     AddressOperation,
+    Allow,
+    ConfigureInstances,
     DaemonOperation,
     DestinationOperation,
+    Forbid,
     LinkOperation,
     Operation,
     Outcome,
@@ -52,10 +56,12 @@ class Netlink:
         proc_sys: Path = Path("/proc/sys"),
         fail: FailHook | None = None,
         services: bool = True,
+        run_dir: Path | None = None,
     ) -> None:
         """``deadline`` in seconds bounds each exchange with the kernel; ``fail`` injects refusals.
 
         Without ``services`` the IPVS table is not looked at: a machine that needs none need not have the module.
+        ``run_dir`` is shared with keepalived's supervisor; without it there is no VRRP.
         """
         self.writes = 0
         self._services = services
@@ -68,6 +74,7 @@ class Netlink:
         self._sysctls = Sysctls(proc_sys)
         self._iptables = Iptables()
         self._announcer = Announcer(proc_sys)
+        self._vrrp = Vrrp(run_dir) if run_dir is not None else None
 
     def close(self) -> None:
         """Close the sockets; what is in the kernel stays."""
@@ -80,6 +87,7 @@ class Netlink:
         """Return the node's state as ``port.Kernel`` promises; raises KernelError, never a partial answer."""
         links, addresses = self._links.read()
         mtus = {name: link.mtu for name, link in links.items()}
+        instances, eligible = self._vrrp.read() if self._vrrp is not None else ({}, frozenset[str]())
         return State(
             services=self._ipvs.read() if self._services else {},
             addresses=addresses,
@@ -92,6 +100,9 @@ class Netlink:
             own_links={name: link.own for name, link in links.items() if link.own is not None},
             daemons=self._daemons.read(mtus) if self._services else frozenset(),
             indexes={name: link.index for name, link in links.items()},
+            instances=instances,
+            eligible=eligible,
+            electing=self._vrrp is not None and self._vrrp.alive,
         )
 
     def connections(self, addresses: frozenset[IPAddress]) -> int:
@@ -133,7 +144,7 @@ class Netlink:
             elif isinstance(operation, DaemonOperation):
                 self._change_daemon(operation)
             elif isinstance(operation, VrrpOperation):
-                raise RefusedError(errno.EOPNOTSUPP)
+                self._change_vrrp(operation)
             else:
                 self._change_setting(operation)
         except RefusedError as refused:
@@ -166,6 +177,17 @@ class Netlink:
                 self._daemons.start(daemon)
             case StopDaemon(role):
                 self._daemons.stop(role)
+
+    def _change_vrrp(self, operation: VrrpOperation) -> None:
+        if self._vrrp is None:
+            raise RefusedError(errno.EOPNOTSUPP)
+        match operation:
+            case ConfigureInstances(instances):
+                self._vrrp.configure(instances)
+            case Allow(group):
+                self._vrrp.allow(group)
+            case Forbid(group):
+                self._vrrp.forbid(group)
 
     def _change_setting(self, operation: Operation) -> None:
         match operation:

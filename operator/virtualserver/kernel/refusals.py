@@ -254,6 +254,7 @@ _REASONS: dict[tuple[type[Operation], int], str] = {
     (StartDaemon, errno.EINVAL): "the kernel mirrors nothing while real servers are of another family than an address",
     (StopDaemon, errno.ESRCH): "none runs",
     (Allow, errno.ENOENT): "keepalived knows no such group",
+    (Allow, errno.ESRCH): "keepalived does not run on this node",
     (AddDecapsulation, errno.EADDRINUSE): "a program of this node has the port",
     (RemoveDecapsulation, errno.EINVAL): _MISSING,
     (WriteSysctl, errno.ENOENT): "no such setting (is its module loaded?)",
