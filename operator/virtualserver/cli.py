@@ -1,6 +1,6 @@
-"""The one program: ``virtualserver controller | agent | clean-up | real-server | crds``.
+"""The one program: ``virtualserver controller | agent | keepalived | clean-up | real-server | crds``.
 
-Settings of controller and agent come from the environment.
+Settings of the first three come from the environment.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("controller", help="check virtual servers, choose directors, write status (one per cluster)")
     commands.add_parser("agent", help="program this node's kernel and run the monitors (one per director)")
+    commands.add_parser("keepalived", help="run keepalived beside the agent (one per director)")
     commands.add_parser("clean-up", help="remove everything of ours from this node's kernel; stop the agent first")
     machine.add(commands.add_parser("real-server", help=machine.SUMMARY))
     crds = commands.add_parser("crds", help="write the custom resource definitions")
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from virtualserver.agent.main import main as agent
 
         return agent()
+    if chosen.command == "keepalived":
+        from virtualserver.vrrp.main import main as keepalived
+
+        return keepalived()
     if chosen.command == "clean-up":
         from virtualserver.agent.cleanup import main as clean_up
 

@@ -1,0 +1,1 @@
+"""keepalived's supervisor: a small process beside the agent that never lets addresses outlive keepalived."""
