@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="virtualserver", description="Virtual servers for Kubernetes on Linux IPVS")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("controller", help="check virtual servers, choose directors, write status (one per cluster)")
+    commands.add_parser("controller", help="check virtual servers and director groups, write status (one per cluster)")
     commands.add_parser("agent", help="program this node's kernel and run the monitors (one per director)")
     commands.add_parser("keepalived", help="run keepalived beside the agent (one per director)")
     commands.add_parser("clean-up", help="remove everything of ours from this node's kernel; stop the agent first")

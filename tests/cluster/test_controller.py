@@ -3,65 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from cluster.bench import CONTROLLER, Bench, conditions, until
+from cluster.controlling import (
+    VISIBLE,
+    answering,
+    apply,
+    controller,
+    director_speaks,
+    free_port,
+    group,
+    group_shows,
+    quiet,
+    seen,
+    shows,
+)
 from virtualserver.cluster.errors import CredentialsError
 from virtualserver.cluster.managed import agent_manager
-from virtualserver.cluster.resources import DIRECTOR_GROUPS, NODES, SERVICES, VIRTUAL_SERVERS
+from virtualserver.cluster.resources import NODES, SERVICES, VIRTUAL_SERVERS
 from virtualserver.controller.main import run
 from virtualserver.controller.settings import Settings
 from virtualserver.plan.world import ObjectKey
-
-VISIBLE = 1.0
-"""Seconds within which a condition must show."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def controller(bench: Bench, agent_port: int = 1, health_port: int = 0) -> AsyncIterator[None]:
-    """A controller that has made its first round."""
-    stop = asyncio.Event()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(await asyncio.to_thread(bench.kubeconfig, CONTROLLER)))
-        task = asyncio.create_task(run(Settings("127.0.0.1", health_port, agent_port), stop))
-        try:
-            await asyncio.sleep(1.5)
-            yield
-            assert not task.done()
-        finally:
-            stop.set()
-            await asyncio.wait_for(task, 20)
-
-
-def seen(bench: Bench, name: str) -> dict[str, tuple[str, str]]:
-    return conditions(bench.get(VIRTUAL_SERVERS, name))
-
-
-async def shows(bench: Bench, name: str, kind: str, state: str, reason: str, within: float = VISIBLE) -> float:
-    wanted = state, reason
-    return await until(lambda: seen(bench, name).get(kind) == wanted, within, f"{name}: {kind} is {state}, {reason}")
-
-
-async def quiet(bench: Bench, seconds: float = 2.0) -> list[tuple[str, str, str, int]]:
-    """What the controller writes while nothing changes."""
-    mark = bench.server.audit_mark()
-    await asyncio.sleep(seconds)
-    return bench.written(mark, CONTROLLER)
 
 
 async def test_a_virtual_server_is_judged_within_a_second(bench: Bench) -> None:
@@ -76,8 +42,7 @@ async def test_a_virtual_server_is_judged_within_a_second(bench: Bench) -> None:
         assert all(one["observedGeneration"] == 1 and one["lastTransitionTime"] for one in obj["status"]["conditions"])
         assert "annotations" not in obj["metadata"]
         assert "finalizers" not in obj["metadata"]
-        group = bench.get(DIRECTOR_GROUPS, "default")["status"]
-        assert group["activeDirector"] == "director-1"
+        assert "activeDirector" not in group(bench), "that is its director's own"
         assert await quiet(bench) == []
 
 
@@ -113,37 +78,13 @@ async def test_without_group_or_node_the_status_says_so(bench: Bench) -> None:
         await shows(bench, "web", "Accepted", "False", "DirectorGroupNotFound")
         await asyncio.to_thread(bench.group)
         await shows(bench, "web", "Programmed", "False", "NoDirector", VISIBLE + 1)
-        await until(
-            lambda: conditions(bench.get(DIRECTOR_GROUPS, "default")).get("Accepted") == ("False", "NoDirector"),
-            VISIBLE,
-            "the group says it too",
-        )
+        await group_shows(bench, "Accepted", "False", "NoDirector", VISIBLE)
         await asyncio.to_thread(bench.node, "director-1")
-        await until(
-            lambda: bench.get(DIRECTOR_GROUPS, "default")["status"].get("activeDirector") == "director-1",
-            VISIBLE + 1,
-            "a director is chosen",
-        )
-        await until(lambda: ("Normal", "DirectorChosen") in bench.events("default"), 2, "and that is an event")
-
-
-async def test_the_active_director_stays_until_it_is_none(bench: Bench) -> None:
-    bench.node("director-2")
-    bench.group()
-
-    def active() -> object:
-        return bench.get(DIRECTOR_GROUPS, "default").get("status", {}).get("activeDirector")
-
-    async with controller(bench):
-        await until(lambda: active() == "director-2", VISIBLE, "chosen")
-        await asyncio.to_thread(bench.node, "director-1")
-        await asyncio.sleep(1.5)
-        assert active() == "director-2"
-    async with controller(bench):
-        assert active() == "director-2"
-        labels = {"metadata": {"labels": {"d": None}}}
-        await asyncio.to_thread(bench.server.request, "PATCH", "/api/v1/nodes/director-2", labels)
-        await until(lambda: active() == "director-1", VISIBLE, "the other takes over")
+        await group_shows(bench, "Accepted", "True", "Accepted")
+        await group_shows(bench, "Available", "False", "NoActiveDirector")
+        await asyncio.to_thread(director_speaks, bench, "director-1")
+        await group_shows(bench, "Available", "True", "DirectorActive")
+        await until(lambda: ("Normal", "DirectorActive") in bench.events("default"), 2, "and that is an event")
 
 
 async def test_a_restart_writes_nothing_and_tells_nothing(bench: Bench) -> None:
@@ -166,6 +107,7 @@ async def test_an_agent_that_does_not_answer_makes_its_report_unknown(bench: Ben
     bench.node("director-1")
     bench.group()
     bench.virtual_server("web")
+    director_speaks(bench, "director-1")
     port = free_port()
     async with controller(bench, agent_port=port):
         took = await shows(bench, "web", "Available", "Unknown", "DirectorUnreachable", 10)
@@ -180,24 +122,6 @@ async def test_an_agent_that_does_not_answer_makes_its_report_unknown(bench: Ben
             assert "virtualserver-controller-fallback" not in managers
 
 
-@asynccontextmanager
-async def answering(port: int) -> AsyncIterator[None]:
-    """Answer the controller's question for the agents of all nodes, which have the same address here."""
-
-    async def fine(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    app = web.Application()
-    app.router.add_get("/healthz", fine)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield
-    finally:
-        await runner.cleanup()
-
-
 WORDS = [
     {"type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     for kind, reason in (("Programmed", "Programmed"), ("Available", "RealServersUp"))
@@ -206,21 +130,13 @@ WORDS = [
 
 def _agent_speaks(bench: Bench, node: str = "director-1", **more: object) -> None:
     """Apply conditions and more, as the active director's agent does."""
-    body = VIRTUAL_SERVERS.identity(ObjectKey("default", "web")) | {"status": {"conditions": WORDS} | more}
-    command = [
-        "apply",
-        "--server-side",
-        "--subresource=status",
-        "--force-conflicts",
-        f"--field-manager={agent_manager(node)}",
-        "-f",
-        "-",
-    ]
-    bench.server.kubectl(*command, input=json.dumps(body))
+    key = ObjectKey("default", "web")
+    apply(bench, VIRTUAL_SERVERS, key, agent_manager(node), {"conditions": WORDS} | more)
 
 
 def _as_active(bench: Bench, node: str, *servers: str) -> None:
-    """Apply the whole part of the active director."""
+    """Apply the whole part of the active director, to its group, too."""
+    director_speaks(bench, node)
     _agent_speaks(
         bench,
         node,
@@ -275,7 +191,7 @@ async def test_the_last_directors_words_go_once_the_controller_speaks_also_after
         await asyncio.sleep(0.5)
     await asyncio.to_thread(bench.delete, NODES, "director-1")
     async with controller(bench):
-        await shows(bench, "web", "Programmed", "False", "NoDirector", VISIBLE + 1)
+        await shows(bench, "web", "Programmed", "False", "NoDirector", 10)
         await until(lambda: _told_by(bench) == ([], [], None), 10, "nothing of it is left")
         await until(lambda: "Degraded" not in seen(bench, "web"), 5, "nor of what it had found")
         assert seen(bench, "web")["Programmed"] == ("False", "NoDirector")

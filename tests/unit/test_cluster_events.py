@@ -32,7 +32,7 @@ def case(test: Callable[[FakeApi, EventWriter], Awaitable[None]]) -> list[Any]:
 def test_an_event_names_object_reason_and_reporter() -> None:
     async def test(_: FakeApi, writer: EventWriter) -> None:
         writer.warning(WEB, Reason.REAL_SERVER_DOWN, "x" * 2000)
-        writer.normal(Subject(DIRECTOR_GROUPS, ObjectKey("", "default"), "uid-2"), Reason.DIRECTOR_CHOSEN, "n1")
+        writer.normal(Subject(DIRECTOR_GROUPS, ObjectKey("", "default"), "uid-2"), Reason.FAILED_OVER, "n1")
         await asyncio.sleep(1)
 
     down, chosen = case(test)

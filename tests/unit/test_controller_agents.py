@@ -11,13 +11,14 @@ URL = "http://192.0.2.1:9440/healthz"
 
 
 class Case:
-    def __init__(self, *addresses: str, active: str | None = "director-1") -> None:
+    """One director that is asked; ``others`` are nodes beside it."""
+
+    def __init__(
+        self, *addresses: str, active: str | None = "director-1", others: tuple[dict[str, Any], ...] = ()
+    ) -> None:
         self.store = builders.store(
             groups=[builders.director_group(active=active)],
-            nodes=[
-                builders.node("director-1", *(addresses or ("192.0.2.1",))),
-                builders.node("director-2", "192.0.2.2"),
-            ],
+            nodes=[builders.node("director-1", *(addresses or ("192.0.2.1",))), *others],
         )
         self.changes = 0
         self.asked: list[str] = []
@@ -60,17 +61,26 @@ def test_three_answers_missed_in_a_row_and_the_first_answer_ends_it() -> None:
     case(test)
 
 
-def test_only_active_directors_are_asked() -> None:
+def test_all_directors_are_asked_and_nobody_else() -> None:
+    worker = builders.node("worker", "192.0.2.3")
+    worker["metadata"]["labels"] = {}
+
     async def test(it: Case) -> None:
+        await it.rounds()
+        assert it.asked == [URL, "http://192.0.2.2:9440/healthz"]
+
+    case(test, others=(builders.node("director-2", "192.0.2.2"), worker), active=None)
+
+
+def test_an_active_director_that_has_lost_its_label_is_asked_still() -> None:
+    async def test(it: Case) -> None:
+        node = builders.node("director-1", "192.0.2.1")
+        node["metadata"]["labels"] = {}
+        it.store.replace("Node", [node])
         await it.rounds()
         assert it.asked == [URL]
 
-    async def none(it: Case) -> None:
-        await it.rounds()
-        assert it.asked == []
-
     case(test)
-    case(none, active=None)
 
 
 def test_one_address_that_answers_is_enough() -> None:
@@ -106,10 +116,23 @@ def test_an_answer_makes_the_proof_superfluous() -> None:
     case(test)
 
 
-def test_a_director_that_is_active_no_more_is_forgotten() -> None:
+def test_a_node_that_is_gone_is_forgotten() -> None:
     async def test(it: Case) -> None:
         await it.rounds(FAILURES)
-        it.store.replace("DirectorGroup", [builders.director_group(active="director-2")])
+        it.store.replace("Node", [])
         assert await it.rounds() == frozenset()
+
+    case(test)
+
+
+def test_who_waits_for_the_next_round_is_told_once_and_which_answers_it_had() -> None:
+    async def test(it: Case) -> None:
+        it.alive = {URL}
+        await it.rounds()
+        assert (it.changes, it.agents.rounds, it.agents.answered) == (0, 1, {"director-1": 1})
+        it.agents.again()
+        it.alive = set()
+        await it.rounds(2)
+        assert (it.changes, it.agents.rounds, it.agents.answered) == (1, 3, {"director-1": 1})
 
     case(test)

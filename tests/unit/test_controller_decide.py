@@ -4,6 +4,7 @@ from typing import Any
 
 from unit import builders
 from virtualserver.controller.decide import fallback_status, group_status, reporting, virtual_server_status
+from virtualserver.controller.groups import group_seen
 from virtualserver.plan.verdicts import judge
 from virtualserver.plan.world import ObjectKey, World
 
@@ -61,6 +62,12 @@ def test_the_report_of_a_silent_director_is_unknown() -> None:
     assert "readyRealServers" not in instead(world(), "director-1")
 
 
+def test_a_group_with_directors_of_which_none_is_active_is_no_director_either() -> None:
+    status = instead(world(groups=[builders.director_group(active=None)]))
+    assert conditions(status)["Programmed"] == ("False", "NoDirector")
+    assert "no director of DirectorGroup 'default' is active" in status["conditions"][0]["message"]
+
+
 def may_report(seen: World) -> dict[ObjectKey, frozenset[str]]:
     return reporting(seen, judge(seen))
 
@@ -103,27 +110,68 @@ def test_while_a_spec_cannot_be_read_everybody_may_report() -> None:
     assert may_report(world(groups=[builders.director_group(interface=7)])) == everybody
 
 
+def said_of_group(seen: World, *said: Any, **more: Any) -> Any:
+    directors = group_seen({"directors": list(said), "activeDirector": "director-1"})
+    return group_status(seen.groups["default"], seen, directors, **more)
+
+
 def test_status_of_a_group() -> None:
-    seen = world()
-    status = group_status(seen.groups["default"], seen, "director-1")
-    assert status["activeDirector"] == "director-1"
-    assert conditions(status) == {"Accepted": ("True", "Accepted")}
+    said = builders.director(), builders.director("director-2", "Standby", 249), builders.director("d-3", "Standby")
+    status = said_of_group(world(), *said)
+    assert conditions(status) == {
+        "Accepted": ("True", "Accepted"),
+        "Available": ("True", "DirectorActive"),
+        "Degraded": ("False", "DirectorsReady"),
+    }
+    assert status["standbys"] == "d-3,director-2", "in the order of their priorities"
+    assert "activeDirector" not in status, "that is the directors' own"
 
 
 def test_status_of_a_group_that_an_older_one_is_in_the_way_of() -> None:
     seen = world(groups=[builders.director_group(), builders.director_group("edge", created="2026-01-02T00:00:00Z")])
-    status = group_status(seen.groups["edge"], seen, None)
-    assert conditions(status) == {"Accepted": ("False", "RouterIdInUse")}
+    status = group_status(seen.groups["edge"], seen, group_seen({}))
+    assert conditions(status)["Accepted"] == ("False", "RouterIdInUse")
     assert "spec.vrrp.routerId: 51 is used by DirectorGroup default" in status["conditions"][0]["message"]
 
 
 def test_status_of_a_group_without_nodes() -> None:
-    seen = world(nodes=[])
-    status = group_status(seen.groups["default"], seen, None)
-    assert "activeDirector" not in status
-    assert conditions(status) == {"Accepted": ("False", "NoDirector")}
+    status = said_of_group(world(nodes=[]))
+    assert conditions(status)["Accepted"] == ("False", "NoDirector")
+    assert conditions(status)["Available"] == ("False", "NoActiveDirector")
+    assert "standbys" not in status
 
 
 def test_status_of_a_group_that_cannot_be_read() -> None:
     seen = world(groups=[builders.director_group(interface=7)])
-    assert conditions(group_status(seen.groups["default"], seen, None)) == {"Accepted": ("False", "InvalidSpec")}
+    assert conditions(said_of_group(seen))["Accepted"] == ("False", "InvalidSpec")
+
+
+def test_one_director_is_enough_where_no_more_may_be() -> None:
+    seen = world(groups=[builders.director_group(maxDirectors=1)])
+    assert conditions(said_of_group(seen, builders.director()))["Degraded"] == ("False", "DirectorsReady")
+    assert conditions(said_of_group(world(), builders.director()))["Degraded"] == ("True", "NoStandby")
+
+
+def test_while_directors_contradict_each_other_degraded_stays_as_it_is() -> None:
+    standing = {"type": "Degraded", "status": "True", "reason": "NoStandby", "message": "m"}
+    for before in ([standing], []):
+        status = said_of_group(world(), builders.director(), contradicted={"conditions": before})
+        assert [one for one in status["conditions"] if one["type"] == "Degraded"] == before
+
+
+MIRRORING = {"virtual_servers": [builders.virtual_server(connectionMirroring=True)]}
+
+
+def mirrored(seen: World, said: Any, known: Any = None) -> tuple[str, str] | None:
+    status = virtual_server_status(seen.virtual_servers[KEY], judge(seen)[KEY], known, said)
+    return conditions(status).get("Mirrored")
+
+
+def test_mirrored_is_said_of_those_that_ask_for_it_and_stays_while_nothing_is_clear() -> None:
+    standby = builders.director("director-2", "Standby", mirror={"state": "InStep"})
+    said = group_seen({"directors": [builders.director(), standby]})
+    assert mirrored(world(**MIRRORING), said) == ("True", "InStep")
+    assert mirrored(world(), said) is None
+    standing = {"type": "Mirrored", "status": "True", "reason": "InStep", "message": "m"}
+    assert mirrored(world(**MIRRORING), None, {"conditions": [standing]}) == ("True", "InStep")
+    assert mirrored(world(**MIRRORING), None) is None

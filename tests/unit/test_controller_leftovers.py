@@ -8,7 +8,7 @@ from unit.fakeapi import FakeApi, managed
 from unit.virtualtime import run
 from virtualserver.cluster.errors import ApiError
 from virtualserver.cluster.managed import agent_manager
-from virtualserver.cluster.resources import Resource
+from virtualserver.cluster.resources import VIRTUAL_SERVERS, Resource
 from virtualserver.controller.leftovers import AGAIN, EVERY, GRACE, Leftovers
 from virtualserver.plan.world import Json, ObjectKey
 
@@ -53,7 +53,7 @@ class Case:
 
     def __init__(self) -> None:
         self.api = SharedApi()
-        self.leftovers = Leftovers(self.api)
+        self.leftovers = Leftovers(self.api, VIRTUAL_SERVERS)
 
     def say(self, manager: str, part: dict[str, Any]) -> None:
         self.api.parts[manager] = part

@@ -14,8 +14,10 @@ from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.agents import Agents
 from virtualserver.controller.fallback import Fallback
 from virtualserver.controller.leftovers import Leftovers
-from virtualserver.controller.reconcile import Reconciler
+from virtualserver.controller.reconcile import Groups, Reconciler
 from virtualserver.controller.settings import settings
+from virtualserver.controller.silence import Silence
+from virtualserver.controller.telling import GroupTeller
 from virtualserver.plan.store import Store
 from virtualserver.plan.world import ObjectKey
 
@@ -59,9 +61,25 @@ class Reporting:
         self.nodes[key] = nodes
 
 
-class Silent:
+class Asked:
+    """Stands in for ``Agents``: who answered when."""
+
     def __init__(self) -> None:
         self.unreachable: frozenset[str] = frozenset()
+        self.rounds = 0
+        self.answered: dict[str, int] = {}
+        self.awaited = False
+
+    def again(self) -> None:
+        self.awaited = True
+
+
+class SilenceTold:
+    def __init__(self) -> None:
+        self.nodes: frozenset[str] = frozenset()
+
+    def set(self, nodes: frozenset[str]) -> None:
+        self.nodes = nodes
 
 
 class Case:
@@ -69,14 +87,17 @@ class Case:
         self.store = store or builders.store(virtual_servers=[builders.virtual_server()])
         self.own, self.fallback, self.groups = Statuses(), Statuses(), Statuses()
         self.own.standing = dict(standing or {})
-        self.told, self.agents, self.leftovers = Told(), Silent(), Reporting()
+        self.told, self.agents, self.leftovers = Told(), Asked(), Reporting()
+        self.of_groups, self.silence = Reporting(), SilenceTold()
+        teller = GroupTeller(self.agents, cast(StatusWriter, self.groups), cast(EventWriter, self.told))
         self.reconciler = Reconciler(
             self.store,
             cast(Agents, self.agents),
             cast(StatusWriter, self.own),
             cast(Fallback, self.fallback),
             cast(Leftovers, self.leftovers),
-            cast(StatusWriter, self.groups),
+            Groups(teller, cast(Leftovers, self.of_groups)),
+            [cast(Silence, self.silence)],
             cast(EventWriter, self.told),
         )
 
@@ -92,16 +113,18 @@ def test_a_round_says_everything_and_the_next_one_the_same() -> None:
     assert it.round() == []
     assert (it.own.wishes, it.fallback.wishes, it.groups.wishes) == wishes
     assert it.fallback.wishes[WEB] is None
-    assert it.groups.wishes[DEFAULT]["activeDirector"] == "director-1"
+    assert "activeDirector" not in it.groups.wishes[DEFAULT], "that is its director's own"
 
 
 def test_who_may_report_follows_the_group() -> None:
     it = Case()
     it.round()
     assert it.leftovers.nodes == {WEB: {"director-1"}}
+    assert it.of_groups.nodes == {DEFAULT: {"director-1"}}
     it.store.replace("Node", [builders.node("director-2")])
     it.round()
     assert it.leftovers.nodes == {WEB: {"director-2"}}
+    assert it.of_groups.nodes == {DEFAULT: {"director-2"}}
 
 
 def test_a_silent_director_is_named() -> None:
@@ -111,6 +134,7 @@ def test_a_silent_director_is_named() -> None:
     status, silent = it.fallback.wishes[WEB]
     assert silent == "director-1"
     assert status["readyRealServers"] == "?/2"
+    assert it.silence.nodes == {"director-1"}
 
 
 def test_refusal_and_recovery_are_told_once_each() -> None:
@@ -150,24 +174,13 @@ def test_the_younger_of_two_is_refused_and_comes_in_when_the_older_goes() -> Non
     assert it.round() == [("younger", "Accepted")]
 
 
-def test_the_active_director_stays_though_a_better_name_comes() -> None:
-    it = Case(builders.store(groups=[builders.director_group(active=None)], nodes=[builders.node("director-2")]))
-    assert it.round() == [("default", "DirectorChosen")]
-    it.store.put("Node", builders.node("director-1"))
-    assert it.round() == [], "also before the API server shows us our own choice"
-    assert it.groups.wishes[DEFAULT]["activeDirector"] == "director-2"
-    it.store.drop("Node", ObjectKey("", "director-2"))
-    assert it.round() == [("default", "DirectorChosen")]
-    assert it.groups.wishes[DEFAULT]["activeDirector"] == "director-1"
-    it.store.drop("Node", ObjectKey("", "director-1"))
-    assert it.round() == [("default", "!NoDirector")]
-
-
-def test_a_restart_keeps_the_active_director() -> None:
-    nodes = [builders.node("director-1"), builders.node("director-2")]
-    it = Case(builders.store(groups=[builders.director_group(active="director-2")], nodes=nodes))
-    assert it.round() == []
-    assert it.groups.wishes[DEFAULT]["activeDirector"] == "director-2"
+def test_mirrored_follows_what_the_standbys_of_the_group_say() -> None:
+    it = Case(builders.store(virtual_servers=[builders.virtual_server(connectionMirroring=True)]))
+    standby = builders.director("director-2", "Standby", mirror={"state": "InStep"})
+    it.groups.standing[DEFAULT] = {"directors": [builders.director(), standby]}
+    it.round()
+    (said,) = (one for one in it.own.wishes[WEB]["conditions"] if one["type"] == "Mirrored")
+    assert (said["status"], said["reason"]) == ("True", "InStep")
 
 
 def test_the_loop_waits_for_the_full_list_and_survives_what_fails() -> None:

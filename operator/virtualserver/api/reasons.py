@@ -121,7 +121,6 @@ class Reason(enum.StrEnum):
     ANNOUNCED = "Announced"
     WITHDRAWN = "Withdrawn"
     DRIFT_REPAIRED = "DriftRepaired"
-    DIRECTOR_CHOSEN = "DirectorChosen"
     FAILED_OVER = "FailedOver"
     # what a repair or a removal concerns when no resource is left to blame
     ORPHAN_REMOVED = "OrphanRemoved"

@@ -1,4 +1,4 @@
-"""Are the agents of active directors there? Asked directly, because a heartbeat in the API would cost writes."""
+"""Are the agents of all directors there? Asked directly, because a heartbeat in the API would cost writes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import aiohttp
 
 from virtualserver.model.types import address_order
+from virtualserver.plan.directors import members
 from virtualserver.plan.world import World
 
 log = logging.getLogger(__name__)
@@ -26,13 +27,19 @@ Ask = Callable[[str], Awaitable[bool]]
 
 
 class Agents:
-    """Asks ``/healthz`` of the agents on the active directors; ``changed`` is called when ``unreachable`` changes."""
+    """Asks ``/healthz`` of the agents on all directors; ``changed`` is called when ``unreachable`` changes.
+
+    A question is one small request, without a line to the API server's log, for each address of a director.
+    """
 
     def __init__(self, port: int, world: Callable[[], World], changed: Callable[[], None]) -> None:
         self._port, self._world, self._changed = port, world, changed
         self._failures: dict[str, int] = {}
         self._proved: dict[str, float] = {}
         self._known: frozenset[str] = frozenset()
+        self._awaited = False
+        self.rounds = 0
+        self.answered: dict[str, int] = {}
 
     @property
     def unreachable(self) -> frozenset[str]:
@@ -41,8 +48,14 @@ class Agents:
         silent = (node for node, failures in self._failures.items() if failures >= FAILURES)
         return frozenset(node for node in silent if self._proved.get(node, now) <= now)
 
+    def again(self) -> None:
+        """Call it a change when the next round is over, whatever it finds."""
+        self._awaited = True
+
     def heard(self, node: str) -> None:
         """Note that an agent that does not answer has just written to the API: it lives, the way to it is closed."""
+        if node not in self.unreachable:
+            return
         self._proved[node] = asyncio.get_running_loop().time() + PROVED
         log.warning(
             "an agent works but does not answer: is its port open to the controller?",
@@ -67,7 +80,9 @@ class Agents:
                 await asyncio.sleep(EVERY)
 
     async def round(self, ask: Ask) -> None:
-        """Ask every active director's agent once, all at the same time."""
+        """Ask every director's agent once, all at the same time."""
+        self.rounds += 1
+        number, awaited, self._awaited = self.rounds, self._awaited, False
         urls = self._urls(self._world())
         answers = await asyncio.gather(*(_any(ask, one) for one in urls.values()))
         self._failures = {
@@ -75,7 +90,13 @@ class Agents:
             for node, answered in zip(urls, answers, strict=True)
         }
         self._proved = {node: until for node, until in self._proved.items() if self._failures.get(node)}
+        self.answered = {
+            node: number if answered else self.answered.get(node, 0)
+            for node, answered in zip(urls, answers, strict=True)
+        }
         self._compare()
+        if awaited:
+            self._changed()
 
     def _compare(self) -> None:
         before, self._known = self._known, self.unreachable
@@ -84,9 +105,12 @@ class Agents:
             self._changed()
 
     def _urls(self, world: World) -> Mapping[str, Sequence[str]]:
-        """Return where to ask for each active director: every address of its node; one answer is enough."""
+        """Return where to ask for each director: every address of its node; one answer is enough."""
+        names = {group.active for group in world.groups.values() if group.active}
+        for group in world.groups.values():
+            names.update(members(group, world.nodes))
         urls = {}
-        for name in sorted({group.active for group in world.groups.values() if group.active}):
+        for name in sorted(names):
             node = world.nodes.get(name)
             if node is not None and node.addresses:
                 hosts = [

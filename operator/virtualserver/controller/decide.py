@@ -7,9 +7,12 @@ from typing import Any
 
 from virtualserver.api.reasons import ConditionType, Reason
 from virtualserver.api.virtualserver import VirtualServerSpec
+from virtualserver.controller import groups
 from virtualserver.controller.findings import degraded, told
+from virtualserver.controller.groups import GroupSeen
 from virtualserver.model.types import IPAddress
-from virtualserver.plan import directors, groups
+from virtualserver.plan import directors
+from virtualserver.plan import groups as verdicts_on_groups
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.forwarding import direct
 from virtualserver.plan.status import condition
@@ -19,14 +22,24 @@ from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, Wo
 Json = dict[str, Any]
 
 
-def virtual_server_status(server: VirtualServer, verdict: Verdict, known: Json | None = None) -> Json:
-    """Return what the controller always says of a virtual server; ``known`` is its whole status as last seen."""
+def virtual_server_status(
+    server: VirtualServer, verdict: Verdict, known: Json | None = None, seen: GroupSeen | None = None
+) -> Json:
+    """Return what the controller always says of a virtual server; ``known`` is its whole status as last seen.
+
+    ``seen`` is what the directors of its group say, None while they contradict each other.
+    """
     conditions = [condition(ConditionType.ACCEPTED, verdict.accepted, server.generation)]
     if verdict.accepted.ok:
         conditions.append(condition(ConditionType.RESOLVED_REFS, verdict.resolved, server.generation))
         found = degraded(told(known or {}))
         if found is not None:
             conditions.append(condition(ConditionType.DEGRADED, found, server.generation))
+        if server.spec is not None and server.spec.connection_mirroring:
+            if seen is None:
+                conditions += _standing(known or {}, ConditionType.MIRRORED)
+            else:
+                conditions.append(_or_unknown(ConditionType.MIRRORED, groups.mirrored(seen), server.generation))
     return {"observedGeneration": server.generation, "conditions": conditions}
 
 
@@ -41,7 +54,7 @@ def fallback_status(
         why, unknown = Finding(False, Reason.NOT_ACCEPTED, verdict.accepted.message), False
     elif verdict.group is None or verdict.group.active is None:
         name = verdict.group.name if verdict.group else "default"
-        text = f"no node matches the selector of DirectorGroup {name!r}"
+        text = f"no director of DirectorGroup {name!r} is active"
         why, unknown = Finding(False, Reason.NO_DIRECTOR, text), False
     elif verdict.group.active in unreachable:
         text = f"the agent on {verdict.group.active} does not answer; its last report is old"
@@ -64,17 +77,22 @@ def reporting(world: World, verdicts: Mapping[ObjectKey, Verdict]) -> dict[Objec
 
     All nodes where this version cannot read what decides it: what it does not understand it does not take back.
     """
-    everyone = frozenset(world.nodes)
-    directed = {
-        name: everyone if group.spec is None else frozenset(directors.members(group, world.nodes))
-        for name, group in world.groups.items()
-    }
+    everyone, directed = frozenset(world.nodes), reporting_groups(world)
     owners = {address: node.name for node in world.nodes.values() for address in node.addresses}
     return {
         key: everyone
         if server.spec is None
-        else directed.get(server.spec.director_group, frozenset()) | _receiving(server.spec, verdicts[key], owners)
+        else directed.get(ObjectKey("", server.spec.director_group), frozenset())
+        | _receiving(server.spec, verdicts[key], owners)
         for key, server in world.virtual_servers.items()
+    }
+
+
+def reporting_groups(world: World) -> dict[ObjectKey, frozenset[str]]:
+    """Return which nodes may report of each director group; all where this version cannot read its spec."""
+    return {
+        ObjectKey("", name): frozenset(world.nodes if group.spec is None else directors.members(group, world.nodes))
+        for name, group in world.groups.items()
     }
 
 
@@ -86,13 +104,40 @@ def _receiving(spec: VirtualServerSpec, verdict: Verdict, owners: Mapping[IPAddr
     return frozenset(name for one in candidates if (name := one.node or owners.get(one.key.address, "")))
 
 
-def group_status(group: DirectorGroup, world: World, active: str | None) -> Json:
-    """Return the status of a director group."""
-    finding = groups.judge(world)[group.name]
-    if finding.ok and not directors.members(group, world.nodes):
-        finding = Finding(False, Reason.NO_DIRECTOR, "spec.nodeSelector: no node has these labels")
-    status: Json = {
-        "observedGeneration": group.generation,
-        "conditions": [condition(ConditionType.ACCEPTED, finding, group.generation)],
-    }
-    return status | ({"activeDirector": active} if active else {})
+def group_status(
+    group: DirectorGroup,
+    world: World,
+    seen: GroupSeen,
+    contradicted: Json | None = None,
+) -> Json:
+    """Return what the controller says of a director group.
+
+    ``contradicted`` is the whole status while its directors contradict each other: what it says of ``Degraded`` then
+    stays.
+    """
+    members = directors.members(group, world.nodes)
+    accepted = verdicts_on_groups.judge(world)[group.name]
+    if accepted.ok and not members:
+        accepted = Finding(False, Reason.NO_DIRECTOR, "spec.nodeSelector: no node has these labels")
+    conditions = [
+        condition(ConditionType.ACCEPTED, accepted, group.generation),
+        _or_unknown(ConditionType.AVAILABLE, groups.available(seen), group.generation),
+    ]
+    if contradicted is not None:
+        conditions += _standing(contradicted, ConditionType.DEGRADED)
+    else:
+        wrong = groups.degraded(seen, group.spec.max_directors if group.spec else len(members))
+        conditions.append(condition(ConditionType.DEGRADED, wrong, group.generation))
+    status: Json = {"observedGeneration": group.generation, "conditions": conditions}
+    standbys = groups.standbys(seen)
+    return status | ({"standbys": standbys} if standbys else {})
+
+
+def _or_unknown(kind: ConditionType, found: tuple[Finding, bool], generation: int) -> Json:
+    finding, known = found
+    return condition(kind, finding, generation) | ({} if known else {"status": "Unknown"})
+
+
+def _standing(status: Json, kind: ConditionType) -> list[Json]:
+    """Return a condition as it stands."""
+    return [dict(one) for one in status.get("conditions") or [] if one.get("type") == kind]

@@ -4,7 +4,8 @@ A server-side apply of nothing, under the agent's own field manager, removes wha
 of ``directors``, real servers that nobody else lists, ``activeDirector``. What another writer says as well stays.
 
 Conditions go last: while nobody else has written over one (the next director's agent, or ``Fallback``), it would be
-lost. And a living agent whose node has left the group takes its words back itself, within ``GRACE``.
+lost; those of groups are the controller's own. And a living agent whose node has left the group takes its words back
+itself, within ``GRACE``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from virtualserver.api.reasons import ConditionType
 from virtualserver.cluster.errors import ApiError, NotFound, Unreachable
 from virtualserver.cluster.managed import agent_manager, agent_managers, condition_path, owners
 from virtualserver.cluster.port import StatusWriting
-from virtualserver.cluster.resources import VIRTUAL_SERVERS
+from virtualserver.cluster.resources import Resource
 from virtualserver.plan.world import Json, ObjectKey, key_of
 
 log = logging.getLogger(__name__)
@@ -32,17 +33,17 @@ _CONDITIONS = tuple(condition_path(kind, "status") for kind in (ConditionType.PR
 
 
 class Leftovers:
-    """A sink of virtual servers; ``set`` says who may report of one, ``run`` removes what others have left."""
+    """A sink of virtual servers or groups; ``set`` says who may report of one, ``run`` removes what others left."""
 
-    def __init__(self, api: StatusWriting) -> None:
-        self._api = api
+    def __init__(self, api: StatusWriting, resource: Resource) -> None:
+        self._api, self._resource = api, resource
         self._reporting: dict[ObjectKey, frozenset[str]] = {}
         self._said: dict[ObjectKey, frozenset[str]] = {}
         self._conditions: dict[ObjectKey, list[frozenset[str]]] = {}
         self._due: dict[ObjectKey, dict[str, float]] = {}
 
     def set(self, key: ObjectKey, nodes: frozenset[str]) -> None:
-        """Say which nodes may report of a virtual server; before that nothing of it is removed."""
+        """Say which nodes may report of an object; before that nothing of it is removed."""
         if self._reporting.get(key) != nodes:
             self._reporting[key] = nodes
             self._look(key)
@@ -56,7 +57,7 @@ class Leftovers:
             self.put(kind, obj)
 
     def put(self, _kind: str, obj: Json) -> bool:
-        """Take a virtual server as it is now; returns False: it is no news for decisions."""
+        """Take an object as it is now; returns False: it is no news for decisions."""
         key = key_of(obj)
         self._said[key] = agent_managers(obj)
         self._conditions[key] = [owners(obj, *path) for path in _CONDITIONS]
@@ -64,7 +65,7 @@ class Leftovers:
         return False
 
     def drop(self, _kind: str, key: ObjectKey) -> None:
-        """Forget a virtual server that is gone."""
+        """Forget an object that is gone."""
         for known in (self._reporting, self._said, self._conditions, self._due):
             known.pop(key, None)
 
@@ -78,7 +79,7 @@ class Leftovers:
                 await self._take_back(key, manager)
 
     def _look(self, key: ObjectKey) -> None:
-        """Note who has said something of a virtual server and should not; since when is kept."""
+        """Note who has said something of an object and should not; since when is kept."""
         before = self._due.pop(key, {})
         if key not in self._reporting or key not in self._said:
             return
@@ -91,7 +92,7 @@ class Leftovers:
         if manager not in self._due.get(key, {}):
             return
         try:
-            answer = await self._api.apply_status(VIRTUAL_SERVERS, key, VIRTUAL_SERVERS.identity(key), manager)
+            answer = await self._api.apply_status(self._resource, key, self._resource.identity(key), manager)
         except NotFound:
             self.drop("", key)
         except Unreachable:

@@ -20,9 +20,12 @@ from virtualserver.controller.agents import Agents
 from virtualserver.controller.fallback import Fallback
 from virtualserver.controller.feed import Feed
 from virtualserver.controller.findings import FindingsSeen
+from virtualserver.controller.groups import GroupsSeen
 from virtualserver.controller.leftovers import Leftovers
-from virtualserver.controller.reconcile import Reconciler
+from virtualserver.controller.reconcile import Groups, Reconciler
 from virtualserver.controller.settings import Settings, settings
+from virtualserver.controller.silence import Silence, of_group, of_virtual_server
+from virtualserver.controller.telling import GroupTeller
 from virtualserver.controller.watching import Watching
 from virtualserver.health import serve
 from virtualserver.plan.store import Store
@@ -62,18 +65,22 @@ async def run(chosen: Settings, stop: asyncio.Event) -> None:
     groups = StatusWriter(api, DIRECTOR_GROUPS, MANAGER)
     events = EventWriter(api, "controller", os.uname().nodename)
     agents = Agents(chosen.agent_port, store.world, dirty.set)
-    fallback, leftovers = Fallback(api, agents), Leftovers(api)
+    fallback, leftovers = Fallback(api, agents), Leftovers(api, VIRTUAL_SERVERS)
+    of_groups = Groups(GroupTeller(agents, groups, events), Leftovers(api, DIRECTOR_GROUPS))
+    silent_servers = Silence(api, VIRTUAL_SERVERS, of_virtual_server, agents)
+    silent_groups = Silence(api, DIRECTOR_GROUPS, of_group, agents)
     sinks: dict[str, list[Sink]] = {resource.kind: [store] for resource in WATCHED}
-    sinks[VIRTUAL_SERVERS.kind] += [own, fallback, leftovers, FindingsSeen()]
-    sinks[DIRECTOR_GROUPS.kind] += [groups]
+    sinks[VIRTUAL_SERVERS.kind] += [own, fallback, leftovers, silent_servers, FindingsSeen()]
+    sinks[DIRECTOR_GROUPS.kind] += [groups, of_groups.leftovers, silent_groups, GroupsSeen()]
     feed = Feed(sinks, dirty.set)
-    reconciler = Reconciler(store, agents, own, fallback, leftovers, groups, events)
+    reconciler = Reconciler(store, agents, own, fallback, leftovers, of_groups, (silent_servers, silent_groups), events)
     watching = Watching(feed)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "events": events.run,
         "full list": lambda: feed.list_all(api),
         "agents": agents.run,
         "leftovers": leftovers.run,
+        "leftovers of groups": of_groups.leftovers.run,
         "loop": lambda: reconciler.run(feed.complete, dirty),
     }
     tasks = [asyncio.create_task(_keep(name, part), name=name) for name, part in parts.items()]
@@ -88,7 +95,7 @@ async def run(chosen: Settings, stop: asyncio.Event) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for writer in (own, fallback.writer, groups):
+        for writer in (own, fallback.writer, groups, silent_servers.writer, silent_groups.writer):
             await writer.close(flush=1.0)
         await api.close()
     log.info("controller stops")

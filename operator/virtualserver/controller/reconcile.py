@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from virtualserver.api.reasons import ConditionType, Reason
+from virtualserver.api.reasons import ConditionType
 from virtualserver.cluster.events import EventWriter, Subject
 from virtualserver.cluster.pacing import Backoff
-from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS
+from virtualserver.cluster.resources import VIRTUAL_SERVERS
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.agents import Agents
-from virtualserver.controller.decide import fallback_status, group_status, reporting, virtual_server_status
+from virtualserver.controller.decide import fallback_status, reporting, reporting_groups, virtual_server_status
 from virtualserver.controller.fallback import Fallback
+from virtualserver.controller.groups import GroupSeen
 from virtualserver.controller.leftovers import Leftovers
-from virtualserver.plan import directors
+from virtualserver.controller.silence import Silence
+from virtualserver.controller.telling import GroupTeller
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.store import Store
 from virtualserver.plan.verdicts import Verdict, judge
-from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, World
+from virtualserver.plan.world import VirtualServer
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,14 @@ BEAT = 5.0
 """Seconds after which the loop gives a sign of life though nothing has changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What speaks of director groups."""
+
+    teller: GroupTeller
+    leftovers: Leftovers
+
+
 class Reconciler:
     """Judges the whole world at every change; a world of a thousand virtual servers takes milliseconds."""
 
@@ -42,13 +54,14 @@ class Reconciler:
         own: StatusWriter,
         fallback: Fallback,
         leftovers: Leftovers,
-        groups: StatusWriter,
+        groups: Groups,
+        silences: Sequence[Silence],
         events: EventWriter,
     ) -> None:
         self._store, self._agents, self._events = store, agents, events
-        self._own, self._fallback, self._leftovers, self._groups = own, fallback, leftovers, groups
+        self._own, self._fallback, self._leftovers = own, fallback, leftovers
+        self._groups, self._silences = groups, silences
         self._told: dict[tuple[str, ConditionType], Finding] = {}
-        self._active: dict[str, str | None] = {}
         self.last_beat: float | None = None
 
     async def run(self, ready: asyncio.Event, dirty: asyncio.Event) -> None:
@@ -75,42 +88,36 @@ class Reconciler:
     def once(self) -> None:
         """Judge everything and hand what is to be said to the writers."""
         world = self._store.world()
-        for name, group in world.groups.items():
-            self._choose(name, group, world)
-        self._active = {name: active for name, active in self._active.items() if name in world.groups}
         silent = self._agents.unreachable
+        for silence in self._silences:
+            silence.set(silent)
+        seen = self._groups.teller.once(world)
+        for key, nodes in reporting_groups(world).items():
+            self._groups.leftovers.set(key, nodes)
         verdicts = judge(world)
         for key, verdict in verdicts.items():
-            self._say(world.virtual_servers[key], verdict, silent)
+            self._say(world.virtual_servers[key], verdict, silent, seen)
         for key, nodes in reporting(world, verdicts).items():
             self._leftovers.set(key, nodes)
         living = {server.uid for server in world.virtual_servers.values()}
         self._told = {told: finding for told, finding in self._told.items() if told[0] in living}
 
-    def _say(self, server: VirtualServer, verdict: Verdict, unreachable: frozenset[str]) -> None:
+    def _say(
+        self,
+        server: VirtualServer,
+        verdict: Verdict,
+        unreachable: frozenset[str],
+        groups: Mapping[str, GroupSeen | None],
+    ) -> None:
         known = self._own.seen(server.key) or {}
-        self._own.set(server.key, virtual_server_status(server, verdict, known))
+        seen = groups.get(verdict.group.name) if verdict.group else None
+        self._own.set(server.key, virtual_server_status(server, verdict, known, seen))
         instead = fallback_status(server, verdict, unreachable, str(known.get("readyRealServers", "")))
         active = verdict.group.active if verdict.group else None
         self._fallback.set(server.key, instead, active if active in unreachable else None)
         self._tell(server, ConditionType.ACCEPTED, verdict.accepted)
         if verdict.accepted.ok:
             self._tell(server, ConditionType.RESOLVED_REFS, verdict.resolved)
-
-    def _choose(self, name: str, group: DirectorGroup, world: World) -> None:
-        before = self._active.get(name, group.active)
-        active = directors.choose(group, world.nodes, before)
-        self._active[name] = active
-        self._groups.set(ObjectKey("", name), group_status(group, world, active))
-        if active == before:
-            return
-        log.info("director chosen", extra={"group": name, "active": active, "before": before})
-        subject = Subject(DIRECTOR_GROUPS, ObjectKey("", name), group.uid)
-        if active:
-            text = f"{active} holds the virtual addresses now (before: {before or 'none'})"
-            self._events.normal(subject, Reason.DIRECTOR_CHOSEN, text)
-        else:
-            self._events.warning(subject, Reason.NO_DIRECTOR, f"no node is left to take over from {before}")
 
     def _tell(self, server: VirtualServer, kind: ConditionType, finding: Finding) -> None:
         """Say it once: a refusal, and its end. What the status says already is not said again after a restart."""

@@ -48,11 +48,3 @@ def priorities(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Map
     turn = len(older) % len(others) if others else 0
     ordered = [*named, *others[turn:], *others[:turn]]
     return {name: HIGHEST_PRIORITY - place for place, name in enumerate(ordered)}
-
-
-def choose(group: DirectorGroup, nodes: Mapping[str, Node], current: str | None) -> str | None:
-    """Return the active director: the current one while it is a member, so that addresses do not move needlessly."""
-    candidates = members(group, nodes)
-    if current in candidates:
-        return current
-    return candidates[0] if candidates else None

@@ -1,0 +1,164 @@
+"""What the controller says of a director group: from what its directors say of themselves to conditions and events.
+
+Figures that change all the time (how far a mirror lags) stay in the directors' entries: nothing here repeats them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from virtualserver.api.enums import GroupRole, MirrorState
+from virtualserver.api.reasons import Reason
+from virtualserver.plan.findings import Finding
+from virtualserver.plan.world import Json, ObjectKey, key_of
+
+
+@dataclass(frozen=True, slots=True)
+class Director:
+    """What one director says of itself. Words stay text: those of a newer agent are shown as they are."""
+
+    node: str
+    role: str
+    reason: str = ""
+    message: str = ""
+    priority: int = 0
+    mirror: str | None = None
+
+    @property
+    def why(self) -> str:
+        """The director, its role and why, in one line."""
+        return f"{self.node} is {self.role} ({self.reason}: {self.message})"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSeen:
+    """The part of a group's status that others write and the controller looks at."""
+
+    active: str | None = None
+    directors: tuple[Director, ...] = ()
+    failover: tuple[tuple[str, str], ...] = ()
+
+    def having(self, role: GroupRole) -> list[Director]:
+        """Return the directors with a role, the most preferred first."""
+        found = [one for one in self.directors if one.role == role]
+        return sorted(found, key=lambda one: (-one.priority, one.node))
+
+
+def group_seen(status: Json, silent: Iterable[str] = ()) -> GroupSeen:
+    """Read a group's status; a director whose agent is ``silent`` is Unknown, whatever it said last."""
+    quiet = frozenset(silent)
+    directors = []
+    for entry in status.get("directors") or []:
+        node, mirror = entry.get("node", ""), (entry.get("mirror") or {}).get("state")
+        said = Director(node, entry.get("role", ""), entry.get("reason", ""), entry.get("message", ""))
+        if node in quiet:
+            said = silent_director(node)
+        directors.append(Director(node, said.role, said.reason, said.message, entry.get("priority") or 0, mirror))
+    told = {name: str(part) for name, part in (status.get("lastFailover") or {}).items()}
+    return GroupSeen(status.get("activeDirector"), tuple(directors), tuple(sorted(told.items())))
+
+
+def silent_director(node: str) -> Director:
+    """Return what is said in the place of a director whose agent does not answer."""
+    text = f"the agent on {node} does not answer; what it said before is old"
+    return Director(node, GroupRole.UNKNOWN, Reason.DIRECTOR_UNREACHABLE, text)
+
+
+def available(seen: GroupSeen) -> tuple[Finding, bool]:
+    """Return whether a director is active, and whether that is known at all."""
+    active = seen.having(GroupRole.ACTIVE)
+    if active:
+        verb = "holds" if len(active) == 1 else "hold"
+        text = f"{_names(active)} {verb} the virtual addresses"
+        return Finding(True, Reason.DIRECTOR_ACTIVE, text), True
+    holder = next((one for one in seen.directors if one.node == seen.active), None)
+    if holder is not None and holder.role == GroupRole.UNKNOWN:
+        return Finding(False, Reason.DIRECTOR_UNREACHABLE, holder.message), False
+    said = "; ".join(one.why for one in seen.directors) or "none of its nodes has reported"
+    return Finding(False, Reason.NO_ACTIVE_DIRECTOR, f"no director is active: {said}"), True
+
+
+def degraded(seen: GroupSeen, most: int) -> Finding:
+    """Return what is wrong with a group that may have ``most`` directors; ``ok`` says that something is."""
+    active, standbys = seen.having(GroupRole.ACTIVE), seen.having(GroupRole.STANDBY)
+    if len(active) > 1:
+        text = f"{_names(active)} all say that they are active: do VRRP's packets pass between them?"
+        return Finding(True, Reason.TWO_OWNERS, text)
+    others = [one for one in seen.directors if one not in active and one not in standbys]
+    for reason, among in (
+        (Reason.DIRECTOR_NOT_READY, [one for one in others if one.role != GroupRole.UNKNOWN]),
+        (Reason.DIRECTOR_UNREACHABLE, others),
+    ):
+        if among:
+            return Finding(True, reason, "; ".join(one.why for one in sorted(among, key=lambda one: one.node)))
+    ready = len(active) + len(standbys)
+    if ready < min(2, most):
+        return Finding(True, Reason.NO_STANDBY, f"directors that are ready: {ready}; none could take over")
+    return Finding(False, Reason.DIRECTORS_READY, f"directors that are ready: {ready}")
+
+
+def mirrored(seen: GroupSeen) -> tuple[Finding, bool]:
+    """Return whether a standby has the connections of the active director, and whether that is known."""
+    standbys = seen.having(GroupRole.STANDBY)
+    if not standbys:
+        return Finding(False, Reason.NO_STANDBY, "no standby is ready to receive connections"), True
+    for state, ok, reason, text in _MIRRORED:
+        among = [one for one in standbys if one.mirror == state]
+        if among:
+            return Finding(ok, reason, f"{_names(among)}: {text}"), reason in (Reason.IN_STEP, Reason.BEHIND)
+    return Finding(False, Reason.NOT_MEASURED, f"{_names(standbys)}: not measured yet"), False
+
+
+_MIRRORED = (
+    (MirrorState.IN_STEP, True, Reason.IN_STEP, "in step with the active director"),
+    (MirrorState.BEHIND, False, Reason.BEHIND, "connections of the active director are missing"),
+    (MirrorState.ALONE, False, Reason.ALONE, "nobody to compare with"),
+)
+"""The best that a standby has measured counts: the one that is in step can take over."""
+
+
+def standbys(seen: GroupSeen) -> str:
+    """Return the names of those that can take over, in that order."""
+    return ",".join(one.node for one in seen.having(GroupRole.STANDBY))
+
+
+def failover_note(seen: GroupSeen) -> tuple[Reason, str, bool]:
+    """Return how the addresses came to the active director: reason, sentence, and whether people should look at it."""
+    told = dict(seen.failover)
+    if told.get("node") != seen.active:
+        return Reason.DIRECTOR_ACTIVE, f"{seen.active} is active", False
+    before, reason = told.get("before"), told.get("reason", "")
+    instead = f" instead of {before}" if before else ""
+    silent = f", silent for {told['silent']}" if "silent" in told else ""
+    text = f"{seen.active} is active{instead}: {reason}{silent} ({told.get('message', '')})"
+    return (Reason.FAILED_OVER if before else Reason.DIRECTOR_ACTIVE), text, reason == Reason.DIRECTOR_LOST
+
+
+class GroupsSeen:
+    """A sink of director groups: what directors say is news for the controller's loop, their figures are not."""
+
+    def __init__(self) -> None:
+        self._seen: dict[ObjectKey, GroupSeen] = {}
+
+    def replace(self, kind: str, objects: Iterable[Json]) -> None:
+        """Take a full list."""
+        listed = {key_of(obj): obj for obj in objects}
+        self._seen = {key: one for key, one in self._seen.items() if key in listed}
+        for obj in listed.values():
+            self.put(kind, obj)
+
+    def put(self, _kind: str, obj: Json) -> bool:
+        """Take a group as it is now; returns whether there is news."""
+        key, seen = key_of(obj), group_seen(obj.get("status") or {})
+        changed = self._seen.get(key) != seen
+        self._seen[key] = seen
+        return changed
+
+    def drop(self, _kind: str, key: ObjectKey) -> None:
+        """Forget a group that is gone."""
+        self._seen.pop(key, None)
+
+
+def _names(directors: Iterable[Director]) -> str:
+    return ", ".join(one.node for one in directors)
