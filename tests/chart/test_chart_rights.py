@@ -23,16 +23,20 @@ RIGHTS = {(group, resource, verb) for group, resource in READ for verb in ("get"
     ("events.k8s.io", "events", "create"),
     ("events.k8s.io", "events", "patch"),
     ("virtualserver.dev", "virtualservers/status", "patch"),
+    ("virtualserver.dev", "directorgroups/status", "patch"),
 }
-GRANTED = {"controller": RIGHTS | {("virtualserver.dev", "directorgroups/status", "patch")}, "agent": RIGHTS}
-COMPONENTS = sorted(GRANTED)
+OPERATOR = {("virtualserver.dev", "directorgroups", verb) for verb in ("get", "list", "watch")} | {
+    ("virtualserver.dev", "directorgroups/status", "patch")
+}
+GRANTED = {"controller": RIGHTS, "agent": RIGHTS, "operator": OPERATOR}
+COMPONENTS = ["agent", "controller"]
 
 
 def _pod(kind: str, component: str) -> Any:
     return one(documents(), kind, f"virtualserver-{component}")["spec"]["template"]["spec"]
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", sorted(GRANTED))
 def test_the_role_grants_exactly_the_table(component: str) -> None:
     rules = one(documents(), "ClusterRole", f"virtualserver-{component}")["rules"]
     assert all(set(rule) == {"apiGroups", "resources", "verbs"} for rule in rules)
