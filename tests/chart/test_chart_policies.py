@@ -87,7 +87,9 @@ def _entry(node: str, role: str = "Standby", **more: Any) -> Status:
 
 
 def _group_status(api: ApiServer) -> Status:
-    made: Status = json.loads(api.kubectl("get", "dg", GROUP["metadata"]["name"], "-o", "json").stdout).get("status", {})
+    made: Status = json.loads(api.kubectl("get", "dg", GROUP["metadata"]["name"], "-o", "json").stdout).get(
+        "status", {}
+    )
     return made
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.record import Record
 from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
+from virtualserver.agent.takeovers import Takeovers
 from virtualserver.agent.terms import Terms
+from virtualserver.api.failover import MirrorReport
 from virtualserver.kernel.port import Kernel
+from virtualserver.model.failover import Heard
 from virtualserver.plan.store import Store
 from virtualserver.plan.world import ObjectKey
 
@@ -104,6 +108,28 @@ def standings(kernel: Kernel, record: Record, taken: bool = False) -> Standings:
     """What a node is to its groups by its kernel alone; ``taken``: another director is active in all of them."""
     terms = Terms(kernel, record, lambda _: taken, lambda: 0.0)
     return Standings(terms, Steadiness(), lambda _: False, lambda: 0.0)
+
+
+class Nobody:
+    """Nobody else was ever heard, and nothing is mirrored."""
+
+    def heard(self, router_id: int) -> Heard | None:
+        return None
+
+    def held_since(self, router_id: int) -> float | None:
+        return None
+
+    def report(self, group: str) -> MirrorReport | None:
+        return None
+
+    def caught_up(self, group: str, request: str) -> bool:
+        return False
+
+
+def group_reports(node: str, told: dict[str, Any]) -> GroupReports:
+    """Puts what is said of groups into ``told``."""
+    takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z")
+    return GroupReports(node, takeovers, Nobody(), told.__setitem__)
 
 
 WEB = ObjectKey("default", "web")

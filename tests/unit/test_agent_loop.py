@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from unit.builders import WEB, standings, store, virtual_server
+from unit.builders import WEB, group_reports, standings, store, virtual_server
 from virtualserver.agent.loop import Loop
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record
@@ -31,6 +31,7 @@ class Reporter:
     def __init__(self) -> None:
         self.events: list[Transition] = []
         self.statuses: dict[ObjectKey, Json | None] = {}
+        self.groups: dict[str, Json | None] = {}
 
     def status(self, key: ObjectKey, status: Json | None) -> None:
         self.statuses[key] = status
@@ -46,7 +47,9 @@ def loop(folder: Path, kernel: FakeKernel) -> tuple[Loop, Reporter]:
     reporter = Reporter()
     record = Record(folder / "record.json")
     programmer, standing = Programmer(kernel, record, lambda: 0.0), standings(kernel, record)
-    return Loop("director-1", Source(), programmer, standing, reporter, lambda _: None, lambda: 0.0), reporter
+    reports = group_reports("director-1", reporter.groups)
+    made = Loop("director-1", Source(), programmer, standing, reports, reporter, lambda _: None, lambda: 0.0)
+    return made, reporter
 
 
 async def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:

@@ -146,10 +146,15 @@ def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -
 @pytest.mark.parametrize(
     ("actual", "standing", "found", "expected"),
     [
-        (State(electing=True, eligible=frozenset({"a"})), Standing(), None, (GroupRole.STANDBY, Reason.READY)),
+        (
+            State(electing=True, eligible=frozenset({"a"})),
+            Standing(),
+            None,
+            (GroupRole.STANDBY, Reason.DIRECTOR_STANDBY),
+        ),
         (State(electing=True), Standing(), None, (GroupRole.NOT_READY, Reason.NOT_PROGRAMMED_YET)),
         (State(), Standing(), None, (GroupRole.NOT_READY, Reason.KEEPALIVED_DOWN)),
-        (State(), Standing(frozenset({"a"})), None, (GroupRole.ACTIVE, Reason.ACTIVE)),
+        (State(), Standing(frozenset({"a"})), None, (GroupRole.ACTIVE, Reason.DIRECTOR_ACTIVE)),
         (State(), Standing(), Finding(False, Reason.PURGING, ""), (GroupRole.NOT_READY, Reason.PURGING)),
     ],
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.healthbook import HealthBook, Watch
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import RecordError
@@ -19,6 +20,7 @@ from virtualserver.model.monitoring import Result, Target
 from virtualserver.model.types import Service, ServiceKey, State
 from virtualserver.plan import desired, settings
 from virtualserver.plan.desired import Circumstances, Plan
+from virtualserver.plan.eligibility import NO_STANDING
 from virtualserver.plan.faults import Fault
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.forwarding import serves
@@ -74,6 +76,7 @@ class Loop:
         source: Source,
         programmer: Programmer,
         standings: Standings,
+        group_reports: GroupReports,
         reporter: Reporter,
         set_targets: Callable[[frozenset[Target]], None],
         clock: Callable[[], float],
@@ -82,6 +85,7 @@ class Loop:
         self._source = source
         self._programmer = programmer
         self._standings = standings
+        self._group_reports = group_reports
         self._reporter = reporter
         self._set_targets = set_targets
         self._clock = clock
@@ -99,6 +103,7 @@ class Loop:
         self._synchronised = False
         self._waiting: list[tuple[Target, Result]] = []
         self._reported_version: int | None = None
+        self._standing = NO_STANDING
         self._faults: Mapping[ObjectKey, tuple[Fault, ...]] = {}
         self.last_round: float | None = None
 
@@ -162,6 +167,7 @@ class Loop:
             self._synchronised = True
             log.info("synchronised with the API server", extra={"active": len(done.plan.active)})
         self._report(done)
+        self._group_reports.report(self._world, done.plan, self._standing, done.actual)
 
     def _pause(self, took: float) -> float:
         """Seconds until the kernel is looked at again unprompted: foreign changes are found by looking only.
@@ -182,7 +188,8 @@ class Loop:
         if self._watched_version != self._judged_version:
             self._watch(actual)
             self._watched_version = self._judged_version
-        circumstances = replace(circumstances, standing=self._standings.look(self._world, self._node, actual))
+        self._standing = self._standings.look(self._world, self._node, actual)
+        circumstances = replace(circumstances, standing=self._standing)
         basis = (self._judged_version, self._book.version, circumstances)
         if self._planned is None or self._planned[0] != basis:
             plan = desired.plan(self._world, self._verdicts, self._book.health, self._node, circumstances)

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 
+from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.groups import GroupStatuses
 from virtualserver.agent.loop import Loop
 from virtualserver.agent.preflight import Preflight
@@ -22,16 +23,19 @@ from virtualserver.agent.settings import Settings, SettingsError, settings
 from virtualserver.agent.source import StoredSource
 from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
+from virtualserver.agent.takeovers import Takeovers
 from virtualserver.agent.terms import Terms
+from virtualserver.api.failover import MirrorReport
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.events import EventWriter
 from virtualserver.cluster.managed import agent_manager
 from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS, WATCHED
-from virtualserver.cluster.status import StatusWriter
+from virtualserver.cluster.status import StatusWriter, utc_now
 from virtualserver.cluster.watch import Fanout, Reflector
 from virtualserver.health import serve
 from virtualserver.kernel.look import Looker
 from virtualserver.kernel.netlink import Netlink
+from virtualserver.model.failover import Heard
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.monitors.runner import Runner
 from virtualserver.monitors.table import MONITORS
@@ -72,7 +76,9 @@ async def _run(chosen: Settings) -> None:
     reporter = ClusterReporter(statuses, groups, events)
     terms = Terms(kernel, record, lambda group: group.active not in (None, chosen.node), time.monotonic)
     standings = Standings(terms, Steadiness(), lambda _: False, time.monotonic)
-    loop = Loop(chosen.node, source, programmer, standings, reporter, monitors.set_targets, time.monotonic)
+    takeovers = Takeovers(chosen.node, _Nobody(), utc_now)
+    reports = GroupReports(chosen.node, takeovers, _Nobody(), reporter.group)
+    loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
     writers = {VIRTUAL_SERVERS: statuses, DIRECTOR_GROUPS: groups.writer}
     reflectors += [
@@ -100,6 +106,20 @@ async def _run(chosen: Settings) -> None:
         await asyncio.gather(statuses.close(flush=1.0), groups.close(flush=1.0))
         await api.close()
     log.info("agent stops; the kernel stays as it is", extra={"node": chosen.node})
+
+
+class _Nobody:
+    def heard(self, router_id: int) -> Heard | None:
+        return None
+
+    def held_since(self, router_id: int) -> float | None:
+        return None
+
+    def report(self, group: str) -> MirrorReport | None:
+        return None
+
+    def caught_up(self, group: str, request: str) -> bool:
+        return False
 
 
 async def _told_to_stop() -> None:

@@ -105,9 +105,7 @@ class Reason(enum.StrEnum):
     ENDPOINT_FORBIDDEN = "EndpointForbidden"
     ENDPOINT_WITHOUT_NODE = "EndpointWithoutNode"
     ENDPOINT_ON_DIRECTOR = "EndpointOnDirector"
-    # directors of a group
-    ACTIVE = "Active"
-    READY = "Ready"
+    # what keeps a director from its addresses
     NOT_PROGRAMMED_YET = "NotProgrammedYet"
     KEEPALIVED_DOWN = "KeepalivedDown"
     PURGING = "Purging"

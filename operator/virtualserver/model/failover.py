@@ -47,6 +47,19 @@ def token(router_id: int) -> LinkAddress:
     return LinkAddress("lo", IPv4Address(f"127.118.115.{router_id}"), 32)
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The last advertisement of another director: when (seconds of the monotonic clock), from whom, its priority.
+
+    ``continues``: it was not the last one because its sender fell silent, but because this node took over.
+    """
+
+    time: float
+    source: IPAddress
+    priority: int
+    continues: bool = False
+
+
 class SyncRole(enum.StrEnum):
     """Which half of mirroring a daemon does (``IP_VS_STATE_MASTER``, ``IP_VS_STATE_BACKUP``)."""
 

@@ -39,14 +39,16 @@ NO_STANDING = Standing()
 def role(name: str, found: Finding | None, standing: Standing, actual: State) -> tuple[GroupRole, Finding]:
     """Return what a node is to one of its groups, and why; ``found`` is what ``barred`` says of it."""
     if name in standing.active:
-        return GroupRole.ACTIVE, Finding(True, Reason.ACTIVE, "it holds the addresses of the group")
+        return GroupRole.ACTIVE, Finding(True, Reason.DIRECTOR_ACTIVE, "it holds the addresses of the group")
     if found is not None:
         return GroupRole.NOT_READY, found
     if not actual.electing:
         return GroupRole.NOT_READY, Finding(False, Reason.KEEPALIVED_DOWN, "keepalived does not run on this node")
     if name not in actual.eligible:
         return GroupRole.NOT_READY, Finding(False, Reason.NOT_PROGRAMMED_YET, "its kernel is being programmed")
-    return GroupRole.STANDBY, Finding(True, Reason.READY, "everything is programmed, as read back from its kernel")
+    return GroupRole.STANDBY, Finding(
+        True, Reason.DIRECTOR_STANDBY, "everything is programmed, as read back from its kernel"
+    )
 
 
 def barred(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
@@ -90,4 +92,4 @@ def _drained(world: World, group: DirectorGroup, node: str) -> Finding | None:
 
 def _successors(world: World, group: DirectorGroup, node: str) -> list[Report]:
     members = set(directors.members(group, world.nodes)) - {node}
-    return [one for one in group.ownership.reports if one.node in members and one.role is not GroupRole.NOT_READY]
+    return [one for one in group.ownership.reports if one.node in members and one.role is GroupRole.STANDBY]

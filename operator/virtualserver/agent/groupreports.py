@@ -1,0 +1,90 @@
+"""What this node says of itself to each of its groups, when anything of it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from virtualserver.agent.takeovers import Takeovers
+from virtualserver.api.failover import Failover, MirrorReport
+from virtualserver.model.types import IPAddress, State
+from virtualserver.plan import vrrp
+from virtualserver.plan.desired import Plan
+from virtualserver.plan.eligibility import Standing, pending, role
+from virtualserver.plan.groupstatus import Json, group_status
+from virtualserver.plan.owning import mirrors
+from virtualserver.plan.world import DirectorGroup, World
+
+
+class Mirroring(Protocol):
+    """How well connections are mirrored to this node."""
+
+    def report(self, group: str) -> MirrorReport | None:
+        """Return what was measured; None where nothing is mirrored."""
+        ...
+
+    def caught_up(self, group: str, request: str) -> bool:
+        """Return whether this node has all connections of the active director since a failover was asked for."""
+        ...
+
+
+class GroupReports:
+    """``say`` gets a status for a group, None when this node is no director of it any more."""
+
+    def __init__(
+        self, node: str, takeovers: Takeovers, mirroring: Mirroring, say: Callable[[str, Json | None], None]
+    ) -> None:
+        self._node, self._takeovers, self._mirroring, self._say = node, takeovers, mirroring, say
+        self._said: dict[str, Json] = {}
+
+    def report(self, world: World, plan: Plan, standing: Standing, actual: State) -> None:
+        """Say what is so now."""
+        failovers = self._takeovers.look(world, standing)
+        statuses = {
+            name: self._status(world, world.groups[name], plan, standing, actual, failovers) for name in plan.groups
+        }
+        for name in self._said.keys() - statuses.keys():
+            self._say(name, None)
+        for name, status in statuses.items():
+            if self._said.get(name) != status:
+                self._say(name, status)
+        self._said = statuses
+
+    def _status(
+        self,
+        world: World,
+        group: DirectorGroup,
+        plan: Plan,
+        standing: Standing,
+        actual: State,
+        failovers: Mapping[str, Failover],
+    ) -> Json:
+        said, why = role(group.name, plan.groups[group.name], standing, actual)
+        router = plan.state.instances.get(group.name)
+        return group_status(
+            self._node,
+            group,
+            said,
+            why,
+            addresses=_addresses(group, actual),
+            priority=router.priority if router is not None else None,
+            mirror=self._mirroring.report(group.name),
+            caught_up=self._caught_up(world, group, standing),
+            failover=failovers.get(group.name),
+        )
+
+    def _caught_up(self, world: World, group: DirectorGroup, standing: Standing) -> str | None:
+        """Return the request that this node is ready to answer."""
+        request = pending(group, standing)
+        if request is None or request.to not in ("", self._node) or group.name in standing.active:
+            return None
+        if mirrors(world, group.name) and not self._mirroring.caught_up(group.name, request.id):
+            return None
+        return request.id
+
+
+def _addresses(group: DirectorGroup, actual: State) -> frozenset[IPAddress]:
+    """Return the node's own addresses on the links over which directors speak to each other."""
+    assert group.spec is not None
+    links = {group.spec.interface, group.spec.mirroring.interface or group.spec.interface}
+    return frozenset(one.address for one in vrrp.own_addresses(actual) if one.link in links)

@@ -1,0 +1,91 @@
+"""How this node became the active director of its groups: when, after whom, why, and how long nobody held them.
+
+All times are of this node's monotonic clock: the last advertisement of the director before, heard here, and the moment
+at which this kernel held the group's token. Nothing is decided by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from virtualserver.api.failover import Failover
+from virtualserver.api.reasons import Reason
+from virtualserver.model.failover import Heard
+from virtualserver.plan.eligibility import Standing, pending
+from virtualserver.plan.world import DirectorGroup, World
+
+
+class Witness(Protocol):
+    """Hears the advertisements of others, and sees when addresses come."""
+
+    def heard(self, router_id: int) -> Heard | None:
+        """Return the last advertisement of another director, None when there was none."""
+        ...
+
+    def held_since(self, router_id: int) -> float | None:
+        """Return when this node last began to hold the token, None when that was before anybody looked."""
+        ...
+
+
+class Takeovers:
+    """Notes each beginning of a term; a term that began before this agent did is none of its knowledge."""
+
+    def __init__(self, node: str, witness: Witness, utc_now: Callable[[], str]) -> None:
+        self._node, self._witness, self._utc_now = node, witness, utc_now
+        self._active: frozenset[str] | None = None
+        self._failovers: dict[str, Failover] = {}
+
+    def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
+        """Return how each of this node's terms began, as far as it is known."""
+        before, self._active = self._active, standing.active
+        self._failovers = {name: one for name, one in self._failovers.items() if name in standing.active}
+        for name in standing.active - (standing.active if before is None else before):
+            self._failovers[name] = self._begun(world, world.groups[name], standing)
+        for name, one in self._failovers.items():
+            self._failovers[name] = self._answered(world.groups[name], standing, one)
+        return self._failovers
+
+    def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
+        assert group.spec is not None
+        router = group.spec.vrrp.router_id
+        heard, since = self._witness.heard(router), self._witness.held_since(router)
+        request = pending(group, standing)
+        reason, message = _why(heard, request.reason if request is not None else "")
+        silent = max(since - heard.time, 0.0) if heard is not None and since is not None else None
+        return Failover(
+            time=self._utc_now(),
+            node=self._node,
+            before=_sender(world, group, heard) if heard is not None else None,
+            reason=reason,
+            message=message,
+            silent=f"{silent:.3f}s" if silent is not None and reason is not Reason.FIRST else None,
+            request=request.id if request is not None else None,
+        )
+
+    def _answered(self, group: DirectorGroup, standing: Standing, one: Failover) -> Failover:
+        """A request for a director that is active already is answered by that."""
+        request = pending(group, standing)
+        if request is None or request.to != self._node or one.request == request.id:
+            return one
+        return one.model_copy(update={"request": request.id})
+
+
+def _why(heard: Heard | None, asked: str) -> tuple[Reason, str]:
+    if heard is None:
+        return Reason.FIRST, "no other director was heard before"
+    if asked:
+        return Reason.REQUESTED, asked
+    if heard.priority == 0:
+        return Reason.DIRECTOR_YIELDED, "the director before gave the addresses away"
+    if heard.continues:
+        return Reason.PREEMPTED, "this director is preferred to the one before"
+    return Reason.DIRECTOR_LOST, "the director before was not heard any more"
+
+
+def _sender(world: World, group: DirectorGroup, heard: Heard) -> str | None:
+    """Return the name of the director that an advertisement came from."""
+    for report in group.ownership.reports:
+        if heard.source in report.addresses:
+            return report.node
+    return next((node.name for node in world.nodes.values() if heard.source in node.addresses), group.active)
