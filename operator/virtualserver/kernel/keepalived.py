@@ -29,6 +29,8 @@ global_defs {
   vrrp_garp_master_repeat 2
   vrrp_garp_master_delay 1
   vrrp_garp_master_refresh 10
+  vrrp_garp_interval 0.0001
+  vrrp_gna_interval 0.0001
   vrrp_garp_lower_prio_repeat 2
   vrrp_garp_lower_prio_delay 1
   vrrp_higher_prio_send_advert true
@@ -41,6 +43,7 @@ global_defs {
 """
 """Neighbours are told twice at once, twice a second later, and every 10 s for those that missed it (switches and hosts
 drop some). After two were active (a partition), the one that stays tells them again when it hears of the other.
+The pauses between these (100 us) let advertisements through, and nothing overflows when there are thousands.
 Without ``dynamic_interfaces`` one missing link would stop all virtual routers. Real-time priority is given from
 outside: ``vrrp_rt_priority`` comes with a limit of processor time that a reload sets to 0, and the kernel kills it."""
 
@@ -131,15 +134,17 @@ def _advertised(instance: Instance) -> LinkAddress:
 def _held(address: LinkAddress) -> str:
     """Return an address as keepalived is told of it.
 
-    As when the agent adds one itself: no connection of the node's own begins at it (``preferred_lft 0``), and a host
-    address makes no route.
+    As when the agent adds one itself: a host address makes no route, and no IPv6 connection of the node's own begins at
+    it (``preferred_lft 0``; IPv4 takes the first address of a link, which is the node's).
     """
-    words = [f"{address.address}/{address.prefix}", "dev", _quoted(address.link)]
+    words = [f"{address.address}/{address.prefix}", "dev", _quoted(address.link), "no_track"]
     if address.address.is_loopback:
         words += ["scope", "host"]
     if address.prefix == address.address.max_prefixlen:
         words.append("noprefixroute")
-    return " ".join([*words, "no_track", "preferred_lft", "0"])
+    if address.address.version == 6:
+        words += ["preferred_lft", "0"]
+    return " ".join(words)
 
 
 def _block(keyword: str, lines: Iterable[str]) -> Iterator[str]:
