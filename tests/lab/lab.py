@@ -57,6 +57,7 @@ class Lab:
         }
         self.controller = product.Controller(self.folder, self.api.address)
         self.agents = {name: product.Agent(self.host(name), self.folder) for name in network.NODES}
+        self.keepalived = {name: product.Keepalived(self.host(name), self.folder) for name in network.DIRECTORS}
 
     # -- use --------------------------------------------------------------------------------------------------
 
@@ -91,12 +92,13 @@ class Lab:
         guest.crash()
 
     def boot(self, host: str) -> None:
-        """Switch a crashed machine on again; its agent starts, as the DaemonSet's pod would."""
+        """Switch a crashed machine on again; its agent and keepalived start, as the DaemonSet's pod would."""
         guest = self.guest_of(host)
         guest.launch(self._bridges())
         guest.wait_ready()
-        if host in self.agents and self.agents[host].prepared:
-            self.agents[host].start()
+        for program in self._on_nodes():
+            if program.node == host and program.prepared:
+                program.start()
 
     def artifacts(self, folder: Path) -> None:
         """Everything that helps to understand a failure: logs, kernel tables of every host, API objects."""
@@ -110,8 +112,8 @@ class Lab:
         return alive | {program.name: self._runs(program) for program in self._programs() if program.prepared}
 
     def _runs(self, program: product.Program) -> bool:
-        """A dead guest is not asked for its agents: that takes seconds."""
-        alone = isinstance(program, product.Agent) and not self.guest_of(program.node).alive
+        """A dead guest is not asked for its programs: that takes seconds."""
+        alone = isinstance(program, product.OnNode) and not self.guest_of(program.node).alive
         return not alone and program.running
 
     def dead_parts(self) -> list[str]:
@@ -224,15 +226,21 @@ class Lab:
         self._settle()
 
     def _programs(self) -> list[product.Program]:
-        return [self.controller, *self.agents.values()]
+        return [self.controller, *self._on_nodes()]
+
+    def _on_nodes(self) -> list[product.OnNode]:
+        return [*self.agents.values(), *self.keepalived.values()]
 
     def _start_product(self) -> None:
         self.controller.prepare(self.api)
         self.controller.start()
         for agent in self.agents.values():
             agent.prepare(self.api)
-            agent.start()
-        self.steps.note("product", f"controller and {len(self.agents)} agents started")
+        for program in self._on_nodes():
+            program.start()
+        self.steps.note(
+            "product", f"controller, {len(self.agents)} agents and {len(self.keepalived)} keepalived started"
+        )
 
     def _settle(self, seconds: float = 20) -> None:
         """Starting a program is quick, importing it is not: wait until each has said something, or has died."""

@@ -1,6 +1,6 @@
-"""The product's own processes in the lab: the controller on the machine, one agent in each director.
+"""The product's own processes in the lab: the controller on the machine; in the nodes their agents, and keepalived.
 
-Each has credentials of its own, of the service account that the chart grants its rights to.
+Controller and agents have credentials of their own, of the service accounts that the chart grants their rights to.
 """
 
 import sys
@@ -74,20 +74,23 @@ class Controller:
             self.daemon.stop(number)
 
 
-class Agent:
-    """One director's agent; `stop` with SIGKILL is its crash, `signal` with SIGSTOP its freezing."""
+class OnNode:
+    """A program of a node's pod; `stop` with SIGKILL is its crash, `signal` with SIGSTOP its freezing."""
+
+    kind: str
+    command: str
 
     def __init__(self, host: Host, folder: Path) -> None:
         self.host = host
         self.node = host.name
         self.folder = folder
-        self.state = folder / "state" / host.name
+        self.run_dir = f"/run/{host.name}/virtualserver"  # in the guest's memory: sockets and locks are its kernel's
         self.kubeconfig = folder / "credentials" / f"agent-{host.name}.kubeconfig"
         self._process: Process | None = None
 
     @property
     def name(self) -> str:
-        return f"agent-{self.node}"
+        return f"{self.kind}-{self.node}"
 
     @property
     def log(self) -> Path:
@@ -110,19 +113,15 @@ class Agent:
 
     @property
     def prepared(self) -> bool:
-        """It has credentials, so it is meant to run."""
+        """The node's agent has credentials, so the pod is meant to run."""
         return self.kubeconfig.exists()
 
-    def prepare(self, api: ApiServer) -> None:
-        """Credentials bound to the Node, as the token of a pod on that node would be."""
-        api.account_kubeconfig(self.kubeconfig, NAMESPACE, "virtualserver-agent", node=self.node)
-        self.state.mkdir(parents=True, exist_ok=True)
+    def environment(self) -> dict[str, str]:
+        return {"RUN_DIR": self.run_dir}
 
     def start(self) -> None:
-        if self.running:
-            return
-        env = {"KUBECONFIG": str(self.kubeconfig), "NODE_NAME": self.node, "STATE_DIR": str(self.state)}
-        self._process = self.host.spawn([*PROGRAM, "agent"], self.name, env=env)
+        if not self.running:
+            self._process = self.host.spawn([*PROGRAM, self.command], self.name, env=self.environment())
 
     def signal(self, number: int) -> None:
         if process := self.process:
@@ -135,6 +134,35 @@ class Agent:
         process.signal(number)
         if process.wait(grace) is None:
             raise LabError(f"{self.name} does not end {grace:g} s after signal {number}; see {self.log}")
+
+
+class Agent(OnNode):
+    """One node's agent."""
+
+    kind = command = "agent"
+
+    def __init__(self, host: Host, folder: Path) -> None:
+        super().__init__(host, folder)
+        self.state = folder / "state" / host.name
+
+    def prepare(self, api: ApiServer) -> None:
+        """Credentials bound to the Node, as the token of a pod on that node would be."""
+        api.account_kubeconfig(self.kubeconfig, NAMESPACE, "virtualserver-agent", node=self.node)
+        self.state.mkdir(parents=True, exist_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        told = {"KUBECONFIG": str(self.kubeconfig), "NODE_NAME": self.node, "STATE_DIR": str(self.state)}
+        return super().environment() | told
+
+
+class Keepalived(OnNode):
+    """One director's keepalived with its supervisor, the agent's sidecar."""
+
+    kind = command = "keepalived"
+
+    def kill(self, which: str) -> None:
+        """`kill -9` of `keepalived` (the first process) or `vrrp` (its child); the supervisor stays."""
+        self.host.run(f"kill -9 $(cat {self.run_dir}/{which}.pid)")
 
 
 def exists() -> bool:
