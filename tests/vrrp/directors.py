@@ -147,9 +147,17 @@ class Director:
     def lay_cable(self) -> None:
         """Make eth0."""
         run(f"ip link add {self.cable} type veth peer name eth0 netns {self.namespace}")
-        run(f"ip link set {self.cable} master {bridge()} up")
+        self.join()
         addresses = (f"198.18.0.{self.number}/24", f"fd00:18::{self.number}/64")
         self.run("ip link set eth0 up;" + ";".join(f"ip address add {one} dev eth0" for one in addresses))
+
+    def join(self) -> None:
+        """Put the cable into the segment's switch."""
+        run(f"ip link set {self.cable} master {bridge()} up")
+
+    def part(self) -> None:
+        """Pull it out there; the director's own link stays up."""
+        run(f"ip link set {self.cable} nomaster")
 
 
 def bridge() -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from virtualserver.kernel.attributes import MalformedMessageError, attribute, parse
-from virtualserver.kernel.channel import ROUTE, Channel, Dump
+from virtualserver.kernel.channel import ROUTE, Channel
 from virtualserver.kernel.ownlinks import MARK, decode
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import RefusedError
@@ -79,18 +79,20 @@ class Links:
             data = self._channel.transact(_RTM_GETLINK, request)
         except OSError as error:
             raise RefusedError(error.errno or errno.EIO) from error
-        return _decode_link(data, 0, len(data))
+        return decode_link(data, 0, len(data))
 
     def _links(self) -> dict[str, Link]:
         request = _LINK.pack(0, 0, 0, 0, 0) + attribute(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
-        links = (_decode_link(*entry) for entry in self._channel.dump(_RTM_GETLINK, request).entries)
+        links = (decode_link(*entry) for entry in self._channel.dump(_RTM_GETLINK, request).entries)
         return {link.name: link for link in links}
 
     def _addresses(self) -> list[tuple[int, IPAddress, int]]:
-        return _decode_addresses(self._channel.dump(_RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0)))
+        entries = self._channel.dump(_RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0)).entries
+        return [found for entry in entries if (found := decode_address(*entry)) is not None]
 
 
-def _decode_link(data: bytes, start: int, end: int) -> Link:
+def decode_link(data: bytes, start: int, end: int) -> Link:
+    """Return the link of a message's payload."""
     _, _, index, flags, _ = _LINK.unpack_from(data, start)
     fields = parse(data, start + _LINK.size, end)
     name = fields[_IFLA_IFNAME].split(b"\0", 1)[0].decode(errors="surrogateescape")
@@ -101,15 +103,11 @@ def _decode_link(data: bytes, start: int, end: int) -> Link:
     return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), mtu, own)
 
 
-def _decode_addresses(dump: Dump) -> list[tuple[int, IPAddress, int]]:
-    """Return (link index, address, prefix length in bits) of the IP addresses in a dump."""
-    found: list[tuple[int, IPAddress, int]] = []
-    for data, start, end in dump.entries:
-        family, prefix, _, _, index = _ADDRESS.unpack_from(data, start)
-        fields = parse(data, start + _ADDRESS.size, end)
-        packed = fields.get(_IFA_LOCAL) or fields[_IFA_ADDRESS]  # they differ on point-to-point links only
-        if family == socket.AF_INET:
-            found.append((index, IPv4Address(packed), prefix))
-        elif family == socket.AF_INET6:
-            found.append((index, IPv6Address(packed), prefix))
-    return found
+def decode_address(data: bytes, start: int, end: int) -> tuple[int, IPAddress, int] | None:
+    """Return link index, address and prefix length in bits of a message's payload; None when it is no IP address."""
+    family, prefix, _, _, index = _ADDRESS.unpack_from(data, start)
+    fields = parse(data, start + _ADDRESS.size, end)
+    packed = fields.get(_IFA_LOCAL) or fields[_IFA_ADDRESS]  # they differ on point-to-point links only
+    if family == socket.AF_INET:
+        return index, IPv4Address(packed), prefix
+    return (index, IPv6Address(packed), prefix) if family == socket.AF_INET6 else None

@@ -1,0 +1,112 @@
+"""Advertisements of others, and the moments at which addresses came, from packets and messages as they are."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import ip_address
+
+import pytest
+
+from virtualserver.kernel.advertisements import Advertisement, parse
+from virtualserver.kernel.attributes import attribute
+from virtualserver.kernel.ownership import Ownership
+from virtualserver.model.failover import Heard, token
+
+OTHER = ip_address("198.18.0.12")
+PACKET = bytes.fromhex("3133fa01000a00007f767333")
+NEW, GONE = 20, 21
+
+
+class TestAdvertisements:
+    def test_what_it_says(self) -> None:
+        assert parse(PACKET) == Advertisement(51, 250, 0.1)
+        assert parse(PACKET[:2] + b"\0" + PACKET[3:]) == Advertisement(51, 0, 0.1)
+        assert parse(PACKET[:4] + b"\xff\xff" + PACKET[6:]) == Advertisement(51, 250, 40.95)
+
+    @pytest.mark.parametrize("message", [b"", PACKET[:7], b"\x21" + PACKET[1:], b"\x32" + PACKET[1:]])
+    def test_all_else_is_passed_over(self, message: bytes) -> None:
+        assert parse(message) is None
+
+
+class Watched:
+    """An ``Ownership`` that is told of addresses and advertisements by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.it = Ownership(lambda: None, lambda: self.now)
+
+    def at(self, moment: float, kind: int, index: int = 1, host: str = "127.118.115.51") -> bool:
+        self.now = moment
+        address = ip_address(host)
+        fixed = struct.pack("=BBBBI", 2 if address.version == 4 else 10, address.max_prefixlen, 0, 0, index)
+        message = fixed + attribute(2, address.packed)
+        return self.it._take(kind, message, 0, len(message))
+
+    def hear(self, moment: float, priority: int = 249) -> None:
+        self.it._heard[51] = (moment, OTHER, Advertisement(51, priority, 0.1))
+
+
+class TestMoments:
+    def test_a_term_begins_with_the_token_and_ends_with_it(self) -> None:
+        watched = Watched()
+        assert watched.it.held_since(51) is None
+        assert watched.at(5.0, NEW)
+        assert not watched.at(6.0, NEW), "nothing new: the kernel repeats itself when lifetimes change"
+        assert watched.it.held_since(51) == 5.0
+        assert watched.at(7.0, GONE)
+        assert watched.it.held_since(51) is None
+        watched.at(8.0, NEW)
+        assert watched.it.held_since(51) == 8.0
+        assert watched.it.held_since(52) is None
+
+    def test_an_address_on_two_links_is_there_until_both_have_lost_it(self) -> None:
+        watched = Watched()
+        watched.at(1.0, NEW)
+        watched.at(2.0, NEW, index=2)
+        watched.at(3.0, GONE)
+        assert watched.it.held_since(51) == 1.0
+
+    def test_link_local_addresses_wake_nobody(self) -> None:
+        watched = Watched()
+        assert not watched.at(1.0, NEW, host="fe80::1")
+        assert watched.at(1.0, NEW, host="fd00::1")
+
+
+class TestOthers:
+    def test_nobody_was_heard(self) -> None:
+        watched = Watched()
+        watched.at(1.0, NEW)
+        assert watched.it.heard(51) is None
+        assert watched.it.rival(51) is None
+
+    @pytest.mark.parametrize(
+        ("silence", "priority", "continues"),
+        [(0.31, 249, False), (0.2, 249, False), (0.1, 249, True), (0.01, 0, False)],
+    )
+    def test_who_was_preempted_did_not_fall_silent(self, silence: float, priority: int, continues: bool) -> None:
+        watched = Watched()
+        watched.hear(1.0, priority)
+        watched.at(1.0 + silence, NEW)
+        assert watched.it.heard(51) == Heard(1.0, OTHER, priority, continues)
+
+    def test_two_are_active_when_the_other_one_goes_on(self) -> None:
+        watched = Watched()
+        watched.at(1.0, NEW)
+        watched.hear(1.1)
+        assert watched.it.rival(51) is None, "one takes over from the other"
+        watched.hear(2.0)
+        watched.now = 2.2
+        assert watched.it.rival(51) is not None
+        watched.now = 2.5
+        assert watched.it.rival(51) is None, "it has fallen silent"
+        watched.hear(2.5, 0)
+        assert watched.it.rival(51) is None, "it yields"
+        watched.hear(2.5)
+        watched.at(2.5, GONE)
+        assert watched.it.rival(51) is None, "only the other one is active"
+
+
+def test_tokens_are_those_of_the_model() -> None:
+    watched = Watched()
+    watched.at(1.0, NEW, host=str(token(255).address))
+    assert watched.it.held_since(255) == 1.0

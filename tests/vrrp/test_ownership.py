@@ -1,0 +1,134 @@
+"""What an agent's event loop hears and sees of a real election."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from virtualserver.kernel.ownership import Ownership
+from virtualserver.model.failover import Heard, Instance
+from virtualserver.model.operations import Allow, ConfigureInstances, Forbid
+from vrrp.directors import GROUP, ROUTER, TOKEN, VIP, Director, eventually, segment
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("unicast", [False, True])
+def test_a_take_over_is_seen_at_once_and_the_silence_before_it_is_known(
+    tmp_path: Path, version: int, unicast: bool
+) -> None:
+    with segment(tmp_path) as [active, standby]:
+        ends = [
+            ip_address(f"198.18.0.{one.number}" if version == 4 else f"fd00:18::{one.number}")
+            for one in (active, standby)
+        ]
+        for one, source, peer in zip((active, standby), ends, reversed(ends), strict=True):
+            more = {"source": source, "peers": (peer,)} if unicast else {}
+            found = Instance(GROUP, ROUTER, "eth0", 100, 3, 250, version=version, addresses=VIP, **more)  # type: ignore[arg-type]
+            one.instances = (found,)
+            one.do(ConfigureInstances(one.instances))
+            one.start()
+            allow(one)
+            eventually(active.holds)
+        woken, heard, since = standby.call(lambda: asyncio.run(_watch(lambda: active.kill("vrrp"))))
+        assert heard is not None
+        assert since is not None
+        assert heard.priority == 250
+        assert unicast is False or heard.source == ends[0]
+        assert not heard.continues
+        print(f"silent for {since - heard.time:.3f} s, woken after {woken:.3f} s")
+        assert 0.29 < since - heard.time < 0.4
+        assert woken < 0.05
+
+
+def test_the_own_advertisements_are_nobody_elses(tmp_path: Path) -> None:
+    with segment(tmp_path, 1) as [only]:
+        only.instances = (Instance(GROUP, ROUTER, "eth0", 100, 3, 250, addresses=VIP),)
+        only.do(ConfigureInstances(only.instances))
+        only.start()
+
+        async def listen() -> tuple[Heard | None, float | None]:
+            it = Ownership(lambda: None)
+            it.start()
+            await asyncio.to_thread(allow_from_outside, only)
+            await asyncio.sleep(1.5)
+            found = it.heard(ROUTER), it.held_since(ROUTER)
+            it.close()
+            return found
+
+        heard, since = only.call(lambda: asyncio.run(listen()))
+        assert heard is None
+        assert since is not None
+
+
+def test_a_director_that_yields_says_so(tmp_path: Path) -> None:
+    with segment(tmp_path) as [active, standby]:
+        for one in (active, standby):
+            one.instances = (Instance(GROUP, ROUTER, "eth0", 100, 3, 250, addresses=VIP),)
+            one.do(ConfigureInstances(one.instances))
+            one.start()
+            allow(one)
+            eventually(active.holds)
+        _, heard, since = standby.call(lambda: asyncio.run(_watch(lambda: active.do(Forbid(GROUP)))))
+        assert heard is not None
+        assert since is not None
+        assert heard.priority == 0
+        assert since - heard.time < 0.05
+
+
+def test_two_that_were_both_active_while_parted_are_found_when_they_meet(tmp_path: Path) -> None:
+    with segment(tmp_path) as [first, second]:
+        for one in (first, second):
+            one.instances = (Instance(GROUP, ROUTER, "eth0", 100, 3, 251 - one.number % 10, addresses=VIP),)
+            one.do(ConfigureInstances(one.instances))
+            one.start()
+            allow(one)
+            eventually(first.holds)
+
+        async def watch() -> bool:
+            found = asyncio.Event()
+            it = Ownership(lambda: found.set() if it.rival(ROUTER) is not None else None)
+            it.start()
+            second.part()
+            await asyncio.to_thread(eventually, second.holds)
+            await asyncio.sleep(1)
+            alone = not found.is_set()
+            second.join()
+            await asyncio.wait_for(found.wait(), 5)
+            it.close()
+            return alone
+
+        assert first.call(lambda: asyncio.run(watch()))
+        eventually(lambda: not second.holds(TOKEN))
+        assert first.holds()
+
+
+def allow(director: Director) -> None:
+    eventually(lambda: director.call(lambda: director.kernel.apply([Allow(GROUP)]))[0].ok)
+
+
+def allow_from_outside(director: Director) -> None:
+    """The same without the director's thread, which is busy."""
+    eventually(lambda: director.kernel.apply([Allow(GROUP)])[0].ok)
+
+
+async def _watch(strike: object) -> tuple[float, Heard | None, float | None]:
+    """Watch until the token is here after the strike; return how long ago the loop was woken then."""
+    woken = asyncio.Event()
+    it = Ownership(woken.set)
+    it.start()
+    await asyncio.sleep(0.5)
+    woken.clear()
+    await asyncio.to_thread(strike)  # type: ignore[arg-type]
+    limit = time.monotonic() + 5
+    while (since := it.held_since(ROUTER)) is None:
+        assert time.monotonic() < limit
+        await asyncio.wait_for(woken.wait(), 5)
+        woken.clear()
+    late = time.monotonic() - since
+    found = it.heard(ROUTER)
+    it.close()
+    return late, found, since
