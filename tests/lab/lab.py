@@ -91,13 +91,13 @@ class Lab:
             raise LabError(f"{host} shares a guest with {len(guest.hosts) - 1} other hosts: use topology `three`")
         guest.crash()
 
-    def boot(self, host: str) -> None:
-        """Switch a crashed machine on again; its agent and keepalived start, as the DaemonSet's pod would."""
+    def boot(self, host: str, product: bool = True) -> None:
+        """Switch a crashed machine on again; its agent and keepalived start as its pod would, unless told not to."""
         guest = self.guest_of(host)
         guest.launch(self._bridges())
         guest.wait_ready()
         for program in self._on_nodes():
-            if program.node == host and program.prepared:
+            if product and program.node == host and program.prepared:
                 program.start()
 
     def artifacts(self, folder: Path) -> None:

@@ -37,6 +37,10 @@ class Segment:
     def bridge(self) -> str:
         return f"br-{self.letter}"
 
+    def hardware(self, number: int) -> str:
+        """The same after every boot, as that of a real machine: neighbours remember it for half a minute."""
+        return f"02:00:00:00:{ord(self.letter):02x}:{number:02x}"
+
 
 CLIENT = Segment("c", "eth0", "198.18.0", "fd00:18::")
 SERVER = Segment("s", "eth1", "198.18.1", "fd00:18:1::")
@@ -147,11 +151,13 @@ def _root_batch(guest: str, plans: list[HostPlan], mgmt: Segment, uplinks: dict[
         lines += [f"link set {segment.bridge} addrgenmode none", f"link set {segment.bridge} up"]
         if device := uplinks.get(segment.letter):
             lines += [f"link set {device} addrgenmode none", f"link set {device} master {segment.bridge} up"]
+    lines.append(f"link set {mgmt.bridge} address {mgmt.hardware(guest_number(guest))}")
     lines += [f"address add {address} dev {mgmt.bridge}" for address in mgmt.addresses(guest_number(guest))]
     for host in (plan for plan in plans if plan.role != "pod"):
         for segment in _segments(host, mgmt):
             port = f"{segment.letter}-{host.name}"
-            lines.append(f"link add {port} type veth peer name {segment.link} netns {host.name}")
+            peer = f"name {segment.link} address {segment.hardware(host.number)} netns {host.name}"
+            lines.append(f"link add {port} type veth peer {peer}")
             lines += [f"link set {port} addrgenmode none", f"link set {port} master {segment.bridge} up"]
     return lines
 

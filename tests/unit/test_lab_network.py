@@ -63,3 +63,16 @@ def test_real_servers_answer_from_their_server_address_through_the_gateway() -> 
     assert "rule add from 198.18.1.0/24 lookup 100" in script
     assert "-6 rule add from fd00:18:1::/64 lookup 100" in script
     assert "route add default via fd00:18:1::1 dev eth1 table 100" in script
+
+
+def test_a_machine_that_boots_again_has_the_hardware_addresses_that_its_neighbours_remember() -> None:
+    uplinks = {"m": "vec0", "c": "vec1", "s": "vec2"}
+    scripts = [
+        network.build_script(guest, hosts, network.management("lab"), uplinks)
+        for guest, hosts in network.TOPOLOGIES["three"].items()
+    ]
+    links = [line for script in scripts for line in script.splitlines() if " netns " in line and " veth " in line]
+    named = [line.split(" address ")[1].split()[0] for line in links if " name eth0 netns pod-" not in line]
+    bridges = [line.split(" address ")[1] for script in scripts for line in script.splitlines() if "br-m address" in line]
+    assert len(bridges) == len(scripts)
+    assert len({*named, *bridges}) == len(named) + len(bridges)
