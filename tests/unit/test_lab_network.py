@@ -73,6 +73,8 @@ def test_a_machine_that_boots_again_has_the_hardware_addresses_that_its_neighbou
     ]
     links = [line for script in scripts for line in script.splitlines() if " netns " in line and " veth " in line]
     named = [line.split(" address ")[1].split()[0] for line in links if " name eth0 netns pod-" not in line]
-    bridges = [line.split(" address ")[1] for script in scripts for line in script.splitlines() if "br-m address" in line]
+    bridges = [
+        line.split(" address ")[1] for script in scripts for line in script.splitlines() if "br-m address" in line
+    ]
     assert len(bridges) == len(scripts)
     assert len({*named, *bridges}) == len(named) + len(bridges)

@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 from asyncio.subprocess import DEVNULL, PIPE
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ class Server:
         return {"code": await ended, "timeout": not done}
 
     async def do_ping(self) -> dict[str, Any]:
-        return {"pid": os.getpid()}
+        return {"pid": os.getpid(), "time": time.time()}
 
     async def do_spawn(self, host: str, command: list[str], env: dict[str, str], name: str, log: str) -> dict[str, Any]:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

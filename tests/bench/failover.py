@@ -1,0 +1,132 @@
+"""(f): what connections see of a crash and of a planned failover, and how many are mirrored when packets are lost.
+
+Beside keepalived by hand, with the kernel's defaults and tuned, in the same lab and the same run. Each crash has a
+table that was empty before, and its connections are used in random order: in the order in which they were opened, `rr`
+would send unknown ones to the right real servers by luck.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import outcomes, plot
+from bench.figures import Figure
+from bench.outcomes import Outcome
+from failover import measure, nemesis
+from failover.byhand import ByHand
+from failover.measure import AGES, Age
+from failover.ours import Ours
+from failover.running import held
+from failover.subject import DIRECTORS, WAYS, Subject, connections
+from lab.console import LabError, complain, say
+from lab.interrupts import uninterrupted
+from lab.lab import Lab
+
+CONNECTIONS = 1000
+SCHEDULERS = ("rr", "wlc", "mh")
+MODES = ("NAT", "DirectRouting", "TunnelIPIP")
+LOSSES = (0, 1, 5)
+CAUGHT_UP = 5
+"""Seconds after the last connection at which the tables are compared."""
+PLOT = Path("crash.svg")
+MESSAGE = 1000
+"""Bytes of the stream's messages, as `clients.py` has it."""
+
+Make = Callable[[Lab], Subject]
+PEERS: dict[str, Make] = {
+    "keepalived": lambda lab: ByHand(lab),
+    "keepalived, tuned": lambda lab: ByHand(lab, tuned=True),
+}
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, for each subject."""
+
+    modes: Sequence[str]
+    schedulers: Sequence[str]
+    ages: Sequence[Age]
+    rounds: int
+    losses: Sequence[int]
+    count: int = CONNECTIONS
+
+
+FULL = Plan(MODES, SCHEDULERS, AGES, 5, LOSSES)
+"""20 crashes for each mode and scheduler."""
+QUICK = Plan(MODES[1:2], SCHEDULERS[2:], AGES[:1], 1, LOSSES[:1])
+
+
+def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = (OURS, *PEERS)) -> list[Figure]:
+    """Every subject in its turn; a peer that fails is told and left out."""
+    found: dict[str, Outcome] = {}
+    for name in subjects:
+        try:
+            with _subject(lab, name) as subject:
+                found[name] = _results(lab, subject, plan)
+        except Exception as error:
+            complain(f"failover, {name}: {error}")
+    if subjects[0] not in found:
+        raise LabError(f"failover: {subjects[0]} was not measured")
+    draw(found)
+    return outcomes.figures(found)
+
+
+@contextmanager
+def _subject(lab: Lab, name: str) -> Iterator[Subject]:
+    subject: Subject = PEERS[name](lab) if name in PEERS else Ours(lab)
+    try:
+        yield subject
+    finally:
+        with uninterrupted():
+            subject.close()
+
+
+def _results(lab: Lab, subject: Subject, plan: Plan) -> Outcome:
+    results = Outcome()
+    for mode in plan.modes:
+        for scheduler in plan.schedulers:
+            vip = subject.prepare(WAYS[mode], scheduler)
+            for number in range(plan.rounds):
+                for age in plan.ages:
+                    say(f"bench: {subject.name}: crash, {mode} {scheduler} {age.name}, round {number + 1}")
+                    seen = measure.crash(lab, subject, vip, age, plan.count)
+                    results.crashes.setdefault((mode, scheduler, age.name), []).append(seen)
+    for _ in range(plan.rounds):
+        say(f"bench: {subject.name}: planned failover")
+        results.handovers.append(measure.hand_over(lab, subject, vip, plan.count))
+    for percent in plan.losses:
+        say(f"bench: {subject.name}: mirroring with {percent} % loss")
+        results.mirrored[percent] = mirrored(lab, subject, vip, percent, plan.count)
+    return results
+
+
+def mirrored(lab: Lab, subject: Subject, vip: str, percent: int, count: int) -> float:
+    """Of a hundred connections of the active director, how many the standby has a few seconds later."""
+    subject.table_empty()
+    active = subject.active()
+    standby = next(name for name in DIRECTORS if name != active)
+    with nemesis.loss(lab, standby, percent, nemesis.MIRRORED), held(lab, vip, count):
+        time.sleep(CAUGHT_UP)
+        there, here = ({_identity(line) for line in connections(lab, name)} for name in (active, standby))
+    return 100 * len(there & here) / len(there)
+
+
+def draw(found: dict[str, Outcome], file: Path = PLOT) -> None:
+    """One client's throughput through a crash: of each subject the run with its median pause."""
+    streams = {}
+    for name, one in found.items():
+        ordered = sorted((seen for seen in one.all if seen.stream), key=lambda seen: seen.pause)
+        if ordered:
+            streams[name] = ordered[len(ordered) // 2].stream
+    if streams:
+        file.write_text(plot.crash_chart(streams, MESSAGE))
+
+
+def _identity(line: str) -> tuple[str, ...]:
+    """Client, virtual address and real server."""
+    return tuple(line.split()[1:7])

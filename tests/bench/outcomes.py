@@ -1,0 +1,109 @@
+"""What failovers came to, as figures; pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.figures import Figure
+from failover.measure import Seen
+
+LIMIT = (
+    "guests and everything else on the machine share its processors, so a pause is what it would be on machines of"
+    " their own or more; a TCP client sends again only when its timer says so (Linux: 0.2 s later, then 0.4 s, 0.8 s ...), so"
+    " its pause is the time without a director (dark, seen by UDP) rounded up to that"
+)
+Key = tuple[str, str, str]
+"""Mode, scheduler and age."""
+
+
+@dataclass
+class Outcome:
+    """Of one subject."""
+
+    crashes: dict[Key, list[Seen]] = field(default_factory=dict)
+    handovers: list[Seen] = field(default_factory=list)
+    mirrored: dict[int, float] = field(default_factory=dict)
+    """Percent of the active director's connections that its standby has, by percent of packets lost."""
+
+    def of(self, mode: str, scheduler: str) -> list[Seen]:
+        return [seen for key, many in self.crashes.items() if key[:2] == (mode, scheduler) for seen in many]
+
+    @property
+    def all(self) -> list[Seen]:
+        return [seen for many in self.crashes.values() for seen in many]
+
+
+Outcomes = Mapping[str, Outcome]
+"""By the subject's name; the first is ours, or the peer alone."""
+Pick = Callable[[Outcome], float]
+Tell = Callable[[Outcome], str]
+
+
+def figures(found: Outcomes) -> list[Figure]:
+    """Every row of the failover benchmark, in one order."""
+    first = next(iter(found.values()))
+    rows: list[Figure] = []
+    for key in first.crashes:
+        rows += _rows(
+            "_".join(("crash_lost", *key)),
+            "connections",
+            found,
+            lambda one, key=key: max(seen.lost for seen in one.crashes[key]),  # type: ignore[misc]
+            lambda one, key=key: _losses(one.crashes[key]),  # type: ignore[misc]
+        )
+    for mode, scheduler in dict.fromkeys(key[:2] for key in first.crashes):
+        rows += _pauses(f"crash_pause_{mode}_{scheduler}", found, lambda one, of=(mode, scheduler): one.of(*of))  # type: ignore[misc]
+    rows += _pauses("crash_pause_all", found, lambda one: one.all, LIMIT)
+    if first.handovers:
+        rows += _pauses("handover_pause", found, lambda one: one.handovers)
+        rows += _rows(
+            "handover_lost",
+            "connections",
+            found,
+            lambda one: max(seen.lost for seen in one.handovers),
+            lambda one: _losses(one.handovers),
+        )
+    for percent in first.mirrored:
+        name = f"mirrored_at_{percent}_percent_loss"
+        rows += _rows(name, "%", found, lambda one, percent=percent: one.mirrored[percent], lambda one: "")  # type: ignore[misc]
+    return rows
+
+
+def _rows(name: str, unit: str, found: Outcomes, pick: Pick, tell: Tell, more: str = "") -> list[Figure]:
+    """One row for each peer; the note is with the first."""
+    (first, ours), *peers = found.items()
+    told = "; ".join(f"{who}: {words}" for who, one in found.items() if (words := tell(one)))
+    note = ". ".join(part for part in (told, more) if part)
+    value = pick(ours)
+    if not peers:
+        return [Figure(name, value, unit, f"{note} (of {first}; nothing beside it)")]
+    listed = [Figure(name, value, unit, note, pick(peers[0][1]), peers[0][0])]
+    return listed + [Figure(name, value, unit, "", pick(one), who) for who, one in peers[1:]]
+
+
+def _pauses(name: str, found: Outcomes, which: Callable[[Outcome], Sequence[Seen]], more: str = "") -> list[Figure]:
+    """The longest pause of a TCP stream."""
+    return _rows(
+        name, "s", found, lambda one: max(seen.pause for seen in which(one)), lambda one: spread(which(one)), more
+    )
+
+
+def spread(seen: Sequence[Seen]) -> str:
+    """The distribution in words."""
+    pauses = sorted(one.pause for one in seen)
+    darks = sorted(one.dark for one in seen)
+    floors = [one.floor for one in seen if one.floor]
+    quiet = f", up to {max(floors):.2f} without a failover" if floors else ""
+    return (
+        f"{len(seen)} runs, p50 {statistics.median(pauses):.2f}, least {pauses[0]:.2f}; dark p50"
+        f" {statistics.median(darks):.2f}, longest {darks[-1]:.2f}{quiet}"
+    )
+
+
+def _losses(seen: Sequence[Seen]) -> str:
+    """The worst run is the figure; here are all of them."""
+    lost = " ".join(str(one.lost) for one in seen)
+    reset, silent = sum(one.reset for one in seen), sum(one.silence for one in seen)
+    return f"of {seen[0].count}: {lost} (reset {reset}, silent {silent})"
