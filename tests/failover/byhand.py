@@ -121,7 +121,7 @@ class ByHand:
         if self.freeze:
             nemesis.thaw(self.lab, director, FORGET)
         else:
-            self.lab.boot(director, agent=False)
+            self.lab.boot(director, product=False)
         self._start(director)
 
     def hand_over(self) -> None:
@@ -155,7 +155,7 @@ class ByHand:
             agent.stop(SIGKILL if name in DIRECTORS else 15)
         for director in DIRECTORS:
             self.lab.crash(director)
-            self.lab.boot(director, agent=False)
+            self.lab.boot(director, product=False)
 
     def _receivers_off(self) -> None:
         for host in NODES:
@@ -178,7 +178,7 @@ class ByHand:
             if host.run("pidof keepalived", check=False).code and not connections(self.lab, director):
                 return
         self.lab.crash(director)
-        self.lab.boot(director, agent=False)
+        self.lab.boot(director, product=False)
 
     def _ready(self, director: str) -> None:
         assert self._mode is not None
