@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from virtualserver.model.operations import WriteSysctl
-from virtualserver.model.types import Owned, State
+from virtualserver.model.types import Owned, Protocol, ServiceKey, State
 from virtualserver.plan.diff import diff
-from virtualserver.plan.settings import FORWARD_IPV6, advertisements
+from virtualserver.plan.settings import FORWARD_IPV6, UDP_IDLE, advertisements, director, names
 
 ON, OFF = {FORWARD_IPV6: "1"}, {FORWARD_IPV6: "0"}
 ETH0, VLAN = "net.ipv6.conf.eth0.accept_ra", "net.ipv6.conf.eth0/100.accept_ra"
@@ -62,3 +64,15 @@ def test_links_are_put_back_with_forwarding_but_not_over_what_another_hand_set_s
     assert operations({}, ON | links(eth0="2"), before) == [(FORWARD_IPV6, "0"), (ETH0, "1")]
     assert operations({}, ON | links(eth0="0"), before) == [(FORWARD_IPV6, "0")]
     assert operations(ON, ON | links(eth0="0"), before) == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "translate", "seconds"),
+    [(Protocol.UDP, True, "300"), (Protocol.UDP, False, None), (Protocol.TCP, True, None)],
+)
+def test_an_idle_udp_flow_that_is_translated_is_forgotten_by_nobody_before_ipvs(
+    protocol: Protocol, translate: bool, seconds: str | None
+) -> None:
+    service = ServiceKey(protocol, ip_address("198.18.0.100"), 53)
+    assert director(["eth0"], [service], translate=translate, expire=False).get(UDP_IDLE) == seconds
+    assert UDP_IDLE in names(["eth0"]), "it is read, and so put back"

@@ -6,10 +6,10 @@ Names are dotted as ``sysctl(8)`` writes them: a dot in the name of a link becom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from virtualserver.api.base import seconds
-from virtualserver.model.types import ServiceKey, State
+from virtualserver.model.types import Protocol, ServiceKey, State
 from virtualserver.plan.world import DirectorGroup
 
 PREFIX = "vs-"
@@ -18,11 +18,15 @@ PREFIX = "vs-"
 TRACKING = "net.ipv4.vs.conntrack"
 EXPIRE = "net.ipv4.vs.expire_nodest_conn"
 FORWARD_IPV6 = "net.ipv6.conf.all.forwarding"
+UDP_IDLE = "net.netfilter.nf_conntrack_udp_timeout_stream"
+"""Seconds for which a tracked UDP flow that went both ways for 2 s may be idle."""
 ADVERTISEMENTS = "net.ipv6.conf.*.accept_ra"
 """Whether each link takes router advertisements: 0 never, 1 while the node does not forward, 2 always."""
 
 
-def director(links: Iterable[str], services: Iterable[ServiceKey], *, translate: bool, expire: bool) -> dict[str, str]:
+def director(
+    links: Iterable[str], services: Collection[ServiceKey], *, translate: bool, expire: bool
+) -> dict[str, str]:
     """Return the settings of a director that serves ``services`` over ``links``."""
     wanted = {
         # Source translation is conntrack's work; without it conntrack only costs.
@@ -35,6 +39,11 @@ def director(links: Iterable[str], services: Iterable[ServiceKey], *, translate:
         # our own resets are guarded, so without this such a client would hang.
         "net.ipv4.vs.sloppy_tcp": "1",
     }
+    if translate and any(key.protocol is Protocol.UDP for key in services):
+        # IPVS keeps an idle flow for 300 s (``ip_vs_proto_udp.c``); forgotten earlier by conntrack (120 s), it would
+        # go on from another source port, and answers would be lost. Short flows stay with 30 s, or a busy DNS
+        # service would fill the table.
+        wanted[UDP_IDLE] = "300"
     versions = {key.address.version for key in services}
     if 4 in versions:
         # Redirects would teach clients and real servers the way past the director.
@@ -91,7 +100,7 @@ def uplinks(actual: State) -> frozenset[str]:
 def names(links: Iterable[str], uplinks: Iterable[str] = (), own_links: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of every setting that may be ours on a node that holds addresses on ``links``."""
     fixed = (*director((), (), translate=False, expire=False), *_forwarding({4, 6}), *_send_redirects(links))
-    return (*fixed, *MIRRORING, *real_server(sorted(uplinks), sorted(own_links)))
+    return (*fixed, UDP_IDLE, *MIRRORING, *real_server(sorted(uplinks), sorted(own_links)))
 
 
 def link_of(name: str) -> str | None:
