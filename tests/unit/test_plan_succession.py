@@ -52,3 +52,16 @@ def test_where_no_mode_changes_nothing_is_different(content: DestinationContent)
 
 def test_nat_becomes_a_tunnel_in_place() -> None:
     assert after(TUNNEL, service(own=NAT)) == service(own=TUNNEL)
+
+
+def test_the_node_of_pods_keeps_its_entry_while_nat_knows_the_pods_themselves() -> None:
+    pod = DestinationKey(ip_address("10.244.31.11"), 80)
+    wanted = Service(ServiceContent("rr"), {pod: NAT})
+    for old, content in ((RS, TUNNEL), (HEIR, DIRECT)):
+        found = Service(ServiceContent("rr"), {old: content})
+        assert succeeded(wanted, found, lambda _: False).destinations == {pod: NAT, old: quiet(content)}
+        assert succeeded(wanted, found, lambda _: True) == wanted
+    same_mode = Service(ServiceContent("rr"), {RS: NAT})
+    assert succeeded(wanted, same_mode, lambda _: False) == wanted, "a real server that is gone is not kept"
+    nobody = Service(ServiceContent("rr"))
+    assert succeeded(nobody, same_mode, lambda _: False) == nobody

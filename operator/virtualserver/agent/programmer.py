@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from virtualserver.agent.attempts import Attempts
+from virtualserver.agent.halves import Halves
 from virtualserver.agent.patience import PATIENCE, Patience
 from virtualserver.agent.record import Record
 from virtualserver.agent.succession import Succession
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.modules import missing_module
-from virtualserver.kernel.port import Kernel
+from virtualserver.kernel.port import Kernel, KernelError
 from virtualserver.model.operations import DaemonOperation, Operation, Outcome, ReplaceRules, WriteSysctl
 from virtualserver.model.types import Owned, State
+from virtualserver.model.usage import Usage
 from virtualserver.plan import settings, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.diff import Conflicts, Subject, conflicts, diff
@@ -40,6 +42,9 @@ Outside this time they would wait for it: if another program empties the table, 
 
 MIRRORING_AGAIN = 5.0
 """Seconds until a sync daemon that the kernel refused is tried again: virtual servers go on without it."""
+
+USAGE_EVERY = 1.0
+"""Seconds between looks at what connections use, while something waits for their end."""
 
 PASSES = 5
 """Passes of one round; a kernel that does not come to rest by then is a failure."""
@@ -89,7 +94,9 @@ class Programmer:
         self._state = State()
         self._expire_until: float | None = None
         self._rested: _Rest | None = None
-        self._succession = Succession()
+        self._usage: tuple[float, Usage | None] | None = None
+        self._succession = Succession(self._used)
+        self._halves = Halves(self._used)
 
     @property
     def owned(self) -> Owned:
@@ -197,8 +204,8 @@ class Programmer:
             mtus=mtus,
             own=vrrp.own_addresses(actual),
         )
-        plan = self._succession.plan(make_plan(actual, circumstances), actual, now)
-        if _leaving(plan, actual):
+        plan = make_plan(actual, circumstances)
+        if _leaving(self._succeeded(plan, actual, now), actual):
             self._expire_until = now + EXPIRE_FOR
             circumstances = replace(circumstances, leaving=True)
             plan = make_plan(actual, circumstances)
@@ -208,7 +215,21 @@ class Programmer:
         found = _blame(plan, conflicts(plan.state, actual, self.owned))
         if found:
             plan = make_plan(actual, replace(circumstances, suspended=circumstances.suspended | found.keys()))
-        return self._succession.plan(plan, actual, now), found
+        return self._succeeded(plan, actual, now), found
+
+    def _succeeded(self, plan: Plan, actual: State, now: float) -> Plan:
+        """Return a plan with what connections of a mode before a change still use."""
+        return self._succession.plan(self._halves.plan(plan, actual, self.owned, now), actual, now)
+
+    def _used(self, now: float) -> Usage | None:
+        """Return what connections use, at most a second old; None when the kernel does not tell."""
+        if self._usage is None or now - self._usage[0] >= USAGE_EVERY:
+            try:
+                self._usage = now, self._kernel.usage()
+            except KernelError as error:
+                log.warning("usage unknown", extra={"error": str(error)})
+                self._usage = now, None
+        return self._usage[1]
 
     def _apply(self, operations: tuple[Operation, ...], actual: State) -> list[Outcome]:
         self._record.claim(operations, actual)

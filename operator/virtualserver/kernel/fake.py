@@ -63,6 +63,7 @@ from virtualserver.model.types import (
     State,
     TunnelType,
 )
+from virtualserver.model.usage import Usage
 
 _FORWARDING = "net.ipv6.conf.all.forwarding"
 
@@ -128,6 +129,7 @@ class FakeKernel:
         self.rules = Rules()
         self.failover = FakeFailover()
         self.kept: dict[IPAddress, int] = {}
+        self.used = Usage()
         self.unreadable = ""
         self.writes = 0
         self.reads = 0
@@ -162,6 +164,12 @@ class FakeKernel:
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Apply all in their order; return one outcome each."""
         return [self._apply_one(operation) for operation in operations]
+
+    def usage(self) -> Usage:
+        """Return what tests say is used; raises KernelError when told to by ``unreadable``."""
+        if self.unreadable:
+            raise KernelError(self.unreadable)
+        return self.used
 
     def connections(self, addresses: frozenset[IPAddress]) -> int:
         """Return what a test has put into ``kept``."""

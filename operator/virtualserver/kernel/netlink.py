@@ -15,6 +15,7 @@ from virtualserver.kernel.links import IFF_LOWER_UP, Links
 from virtualserver.kernel.refusals import FailHook, RefusedError, check_address, check_link, explain
 from virtualserver.kernel.syncdaemons import SyncDaemons
 from virtualserver.kernel.sysctls import Sysctls
+from virtualserver.kernel.usage import usage
 from virtualserver.kernel.vrrp import Vrrp
 from virtualserver.model.operations import (
     AddAddress,
@@ -41,6 +42,7 @@ from virtualserver.model.operations import (
     WriteSysctl,
 )
 from virtualserver.model.types import IPAddress, Rules, State
+from virtualserver.model.usage import Usage
 
 
 class Netlink:
@@ -127,6 +129,10 @@ class Netlink:
         finally:
             self._changes.close()
         return outcomes
+
+    def usage(self) -> Usage:
+        """Return what connections use now; raises KernelError."""
+        return usage()
 
     def _flush(self, run: list[IpvsOperation], outcomes: list[Outcome]) -> None:
         """Send the collected IPVS operations, append their outcomes, and empty the collection."""

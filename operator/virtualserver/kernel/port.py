@@ -7,6 +7,7 @@ from typing import Protocol
 
 from virtualserver.model.operations import Operation, Outcome
 from virtualserver.model.types import IPAddress, State
+from virtualserver.model.usage import Usage
 
 
 class KernelError(Exception):
@@ -14,7 +15,7 @@ class KernelError(Exception):
 
 
 class Kernel(Protocol):
-    """Two verbs and a question. All block; the agent calls them from one worker thread, one call at a time."""
+    """Two verbs and two questions. All block; the agent calls them from one worker thread, one call at a time."""
 
     def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
         """Return services, addresses, links and the named sysctls; rules only when asked (they cost a process).
@@ -31,4 +32,8 @@ class Kernel(Protocol):
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Apply all operations in their order and return one outcome each; a refused one stops none of the others."""
+        ...
+
+    def usage(self) -> Usage:
+        """Return what connections use now; raises KernelError. Costs a look at every socket."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.model.operations import DaemonOperation, Operation, VrrpOperation
 from virtualserver.model.types import Clamp, IPAddress, LinkAddress, Protocol, Rules, State
 from virtualserver.plan import directors, owning, receiving, settings, vrrp
@@ -37,6 +38,8 @@ class Plan:
     """All of these, and the ones that have real servers here which take packets as they are."""
     groups: Mapping[str, Finding | None] = field(default_factory=dict)
     """The groups that this node is a director of, and what keeps it from holding their addresses."""
+    accepted: Mapping[ObjectKey, VirtualServerSpec] = field(default_factory=dict, compare=False)
+    """All accepted virtual servers, wherever they are served."""
 
     @property
     def programmed(self) -> frozenset[ObjectKey]:
@@ -118,6 +121,7 @@ def plan(
         frozenset(directed - active),
         frozenset(concerned),
         groups,
+        {key: spec for key in verdicts if verdicts[key].group and (spec := world.virtual_servers[key].spec)},
     )
 
 

@@ -20,11 +20,14 @@ from virtualserver.model.types import (
 )
 
 Expired = Callable[[DestinationKey], bool]
-"""Whether an entry was kept long enough for connections that began before the change."""
+"""Whether no connection that began before the change needs an entry any more."""
 
 
 def succeeded(wanted: Service, found: Service, expired: Expired) -> Service:
-    """Return a virtual service with its real servers under the keys that the kernel as ``found`` can serve them by."""
+    """Return a virtual service with its real servers under the keys that the kernel as ``found`` can serve them by.
+
+    Beside them stand, with weight 0, the entries of another mode that are not ``expired``.
+    """
     result: dict[DestinationKey, DestinationContent] = {}
     for key, content in wanted.destinations.items():
         heir = DestinationKey(key.address, 0)
@@ -36,7 +39,34 @@ def succeeded(wanted: Service, found: Service, expired: Expired) -> Service:
         left = key if renamed else heir
         if left in found.destinations and left not in result and not expired(left):
             result[left] = replace(found.destinations[left], weight=0)
+    methods = {content.method for content in wanted.destinations.values()}
+    for key, old in found.destinations.items():
+        # Of pods, Tunnel and Direct Routing know the node, NAT the pod itself.
+        if methods and key not in result and old.method not in methods and not expired(key):
+            result[key] = replace(old, weight=0)
     if result == wanted.destinations:
         return wanted
     ordered = sorted(result, key=lambda key: (address_order(key.address), key.port))
     return Service(wanted.content, {key: result[key] for key in ordered})
+
+
+def without_old_flows(wanted: Service, found: Service, ended: Expired) -> Service:
+    """Return a service of UDP without the entries that must be taken out first, to end the flows of the old mode.
+
+    A flow has no end that a node could see, so it would stay in the old mode for as long as it lasts, and after the
+    real server's half has gone nothing would arrive. From any mode but NAT to NAT; elsewhere the half stays or the new
+    entry is another one. ``ended`` tells of an entry whether it was taken out just now: the kernel takes a moment, and
+    gives the flows back to an entry that returns too early (``ip_vs_ctl.c``: ``ip_vs_trash_get_dest``).
+    """
+    nat = ForwardingMethod.NAT
+
+    def waits(key: DestinationKey) -> bool:
+        old = found.destinations.get(key)
+        return ended(key) if old is None else old.method is not nat
+
+    kept = {
+        key: content
+        for key, content in wanted.destinations.items()
+        if content.method is not nat or content.weight == 0 or not waits(key)
+    }
+    return wanted if len(kept) == len(wanted.destinations) else Service(wanted.content, kept)
