@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -11,28 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e.pages import DOCS, steps
 from e2e.world import Cluster
 from lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, EXAMPLE = ROOT / "docs" / "real-servers.md", ROOT / "examples" / "machines.yaml"
+EXAMPLE = ROOT / "examples" / "machines.yaml"
 HOSTS = ("rs-1", "rs-2")
-PROMPT = re.compile(r"(rs-1|rs-2|client)[#$] (.*)")
-
-
-def steps() -> Iterator[tuple[str, str, list[str]]]:
-    """Yield host, command, and the lines that it should print."""
-    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        current: tuple[str, str, list[str]] | None = None
-        for line in block.splitlines():
-            if found := PROMPT.fullmatch(line):
-                if current:
-                    yield current
-                current = (found[1], found[2], [])
-            elif current:
-                current[2].append(line)
-        if current:
-            yield current
 
 
 def run(lab: Lab, host: str, command: str) -> list[str]:
@@ -51,7 +35,7 @@ def tidied(lab: Lab) -> Iterator[None]:
 
 
 def test_the_page_says_what_happens(cluster: Cluster, tidied: None) -> None:
-    listed = list(steps())
+    listed = list(steps(DOCS / "real-servers.md"))
     assert len(listed) > 10
     for host, command, printed in listed:
         if host == "client":
