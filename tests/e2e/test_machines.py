@@ -123,6 +123,23 @@ def test_machines_set_up_by_the_command_serve_clients_whom_they_see(
         assert one.seen() == seen
 
 
+@pytest.mark.parametrize("address", [VIP, VIP6], ids=["ARP", "NDP"])
+def test_one_hardware_address_answers_while_machines_are_set_up_and_taken_down(
+    cluster: Cluster, machines: list[Machine], address: str
+) -> None:
+    one, other = machines
+    other.print_script(asked("DirectRouting"))
+    serve(cluster, "DirectRouting")
+    with cluster.claims(address, 240) as seen:
+        one.command("apply", *asked("DirectRouting"))
+        other.run_script("apply")
+        one.command("apply", *asked("GUE"))
+        one.command("remove")
+        other.run_script("remove")
+        claimed = seen.finish()
+    assert list(claimed) == [cluster.hardware(cluster.active())]
+
+
 @pytest.mark.parametrize("mode", ["DirectRouting", "GUE"])
 def test_the_printed_script_does_what_the_command_does_and_takes_it_back(
     cluster: Cluster, machines: list[Machine], mode: str

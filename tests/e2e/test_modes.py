@@ -21,6 +21,8 @@ BESIDE = ("198.18.0.21", "198.18.0.22", "fd00:18::21", "fd00:18::22")
 MODES: dict[str, tuple[Json, tuple[str, ...]]] = {
     "NAT": ({"mode": "NAT"}, BEHIND),
     "NAT with source translation": ({"mode": "NAT", "nat": {"sourceTranslation": True}}, BESIDE),
+    "NAT with ports rewritten": ({"mode": "NAT"}, BEHIND),
+    "NAT with source translation and ports rewritten": ({"mode": "NAT", "nat": {"sourceTranslation": True}}, BESIDE),
     "DirectRouting": ({"mode": "DirectRouting"}, NODES),
     "IPIP": ({"mode": "Tunnel", "tunnel": {"type": "IPIP"}}, NODES),
     "GUE": ({"mode": "Tunnel", "tunnel": {"type": "GUE"}}, NODES),
@@ -50,10 +52,14 @@ def echo(mode: str) -> Json:
     return virtual_server(
         "matrix",
         addresses=[VIP, VIP6],
-        ports=[{"port": 7, "protocol": protocol, "name": protocol.lower()} for protocol in PROTOCOLS],
+        ports=[{"protocol": one, "name": one.lower(), "port": port(mode), "targetPort": 7} for one in PROTOCOLS],
         forwarding=forwarding,
         realServers=[{"address": address} for address in addresses],
     )
+
+
+def port(mode: str) -> int:
+    return 4007 if "rewritten" in mode else 7
 
 
 def measure(cluster: Cluster, mode: str) -> dict[tuple[str, str], Json]:
@@ -63,7 +69,7 @@ def measure(cluster: Cluster, mode: str) -> dict[tuple[str, str], Json]:
     cluster.available("matrix", f"{len(MODES[mode][1])}/{len(MODES[mode][1])}", seconds=20)
     cluster.nodes_ready("matrix", 2 if MODES[mode][1][0] in NODES else 0)
     cells = [(protocol, address) for protocol in PROTOCOLS for address in (VIP, VIP6)]
-    return dict(zip(cells, cluster.probe(COUNT, [(*cell, 7) for cell in cells]), strict=True))
+    return dict(zip(cells, cluster.probe(COUNT, [(*cell, port(mode)) for cell in cells]), strict=True))
 
 
 @pytest.mark.parametrize("address", [VIP, VIP6], ids=["IPv4", "IPv6"])

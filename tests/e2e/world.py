@@ -129,10 +129,10 @@ class Cluster:
 
         eventually(check, seconds, f"{name} available {ready or ''}")
 
-    def probe(self, count: int, targets: list[tuple[str, str, int]]) -> list[Json]:
+    def probe(self, count: int, targets: list[tuple[str, str, int]], host: str = "client") -> list[Json]:
         """``count`` exchanges with each target (protocol, address, port); returns what came of each."""
         words = [str(word) for target in targets for word in target]
-        out = self.lab.host("client").run([sys.executable, str(PROBE), str(count), *words], timeout=120).out
+        out = self.lab.host(host).run([sys.executable, str(PROBE), str(count), *words], timeout=120).out
         return [dict(json.loads(line)) for line in out.splitlines()]
 
     def nodes_ready(self, name: str = "web", count: int = 2) -> None:
