@@ -202,6 +202,15 @@ class Cluster:
         """``ipvsadm -Sn``: the table as commands, without counters."""
         return self.director("ipvsadm -Sn", node)
 
+    def mark(self, node: str = "director-1") -> int:
+        """Return how far the agent's log is now, for ``written``."""
+        return self.lab.agents[node].log.stat().st_size
+
+    def written(self, mark: int, node: str = "director-1") -> list[str]:
+        """Return what the agent wrote to the kernel since then, by its log."""
+        lines = self.lab.agents[node].log.read_text()[mark:].splitlines()
+        return [line for line in lines if "kernel written" in line]
+
     def active(self) -> str:
         """Return the name of the active director."""
         return self.lab.kubectl("get", "dg", "default", "-o", "jsonpath={.status.activeDirector}").stdout

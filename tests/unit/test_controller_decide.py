@@ -51,6 +51,13 @@ def test_a_refused_one_is_not_programmed() -> None:
     assert conditions(status) == {"Programmed": ("False", "NotAccepted"), "Available": ("False", "NotProgrammed")}
 
 
+def test_one_that_refers_only_to_what_is_missing_is_not_programmed_for_that_reason() -> None:
+    missing = builders.virtual_server(realServers=[{"service": {"name": "shop"}}])
+    status = instead(world(virtual_servers=[missing]))
+    assert conditions(status) == {"Programmed": ("False", "ServiceNotFound"), "Available": ("False", "NotProgrammed")}
+    assert "'shop' does not exist" in status["conditions"][0]["message"]
+
+
 def test_the_report_of_a_silent_director_is_unknown() -> None:
     status = instead(world(), "director-1", ready="2/3")
     assert conditions(status) == {

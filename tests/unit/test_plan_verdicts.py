@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 
 from unit.builders import WEB, Json, director_group, node, service, store, virtual_server
+from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
+from virtualserver.plan import desired
+from virtualserver.plan.health import Health
 from virtualserver.plan.verdicts import Verdict, judge
 from virtualserver.plan.world import ObjectKey
+
+UP = Health(RealServerState.UP, Reason.MONITOR_SUCCEEDED)
 
 
 def verdict_of(**objects: list[Json]) -> Verdict:
@@ -182,6 +187,18 @@ def test_a_reference_that_leads_nowhere_is_named_and_the_rest_goes_on(
     for word in words:
         assert word in verdict.resolved.message
     assert [str(one.key) for port in verdict.candidates.values() for one in port] == ["198.18.1.21:80"]
+
+
+def test_with_nothing_but_references_that_lead_nowhere_nothing_is_programmed_and_the_address_is_kept() -> None:
+    nowhere = virtual_server(realServers=[{"service": {"name": "web"}}])
+    younger = virtual_server("younger", created="2026-01-02T00:00:00Z")
+    world = store(virtual_servers=[nowhere, younger]).world()
+    verdicts = judge(world)
+    assert verdicts[WEB].accepted.ok
+    assert verdicts[WEB].resolved.reason == Reason.SERVICE_NOT_FOUND
+    assert verdicts[ObjectKey("default", "younger")].accepted.reason == Reason.ADDRESS_IN_USE
+    wanted = desired.plan(world, verdicts, lambda *_: UP, "director-1")
+    assert (wanted.state.services, wanted.state.addresses, wanted.here) == ({}, frozenset(), frozenset())
 
 
 BAD_GROUP = director_group("bad", gateway={"interface": "eth1", "addresses": ["nonsense"]})

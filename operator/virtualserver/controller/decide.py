@@ -52,9 +52,10 @@ def fallback_status(
     """
     if not verdict.accepted.ok:
         why, unknown = Finding(False, Reason.NOT_ACCEPTED, verdict.accepted.message), False
-    elif verdict.group is None or verdict.group.active is None:
-        name = verdict.group.name if verdict.group else "default"
-        text = f"no director of DirectorGroup {name!r} is active"
+    elif verdict.group is None:
+        why, unknown = verdict.resolved, False
+    elif verdict.group.active is None:
+        text = f"no director of DirectorGroup {verdict.group.name!r} is active"
         why, unknown = Finding(False, Reason.NO_DIRECTOR, text), False
     elif verdict.group.active in unreachable:
         text = f"the agent on {verdict.group.active} does not answer; its last report is old"

@@ -26,7 +26,11 @@ RESOLVED = Finding(True, Reason.RESOLVED, "all referenced objects exist")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found about one virtual server; ``candidates`` is empty when it is not accepted."""
+    """What was found about one virtual server.
+
+    ``group`` and ``candidates`` are empty when nothing is to be programmed: it is not accepted, or all that it refers
+    to is missing. In the second case it keeps its addresses.
+    """
 
     accepted: Finding
     resolved: Finding = RESOLVED
@@ -99,6 +103,8 @@ def _judge_one(context: _Context, server: VirtualServer) -> Verdict:
     resolved = problems[0] if problems else RESOLVED
     if len(problems) > 1:
         resolved = Finding(False, resolved.reason, "; ".join(problem.message for problem in problems))
+    if problems and not any(candidates.values()):
+        return Verdict(ACCEPTED, resolved)
     return Verdict(ACCEPTED, resolved, context.world.groups[spec.director_group], candidates)
 
 
