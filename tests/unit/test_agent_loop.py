@@ -32,9 +32,10 @@ class Reporter:
         self.events: list[Transition] = []
         self.statuses: dict[ObjectKey, Json | None] = {}
         self.groups: dict[str, Json | None] = {}
+        self.uids: dict[ObjectKey, str] = {}
 
-    def status(self, key: ObjectKey, status: Json | None) -> None:
-        self.statuses[key] = status
+    def status(self, key: ObjectKey, status: Json | None, uid: str = "") -> None:
+        self.statuses[key], self.uids[key] = status, uid
 
     def event(self, _server: VirtualServer, transition: Transition) -> None:
         self.events.append(transition)
@@ -59,6 +60,12 @@ async def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:
     kernel.flush()
     await made.once()
     assert Reason.DRIFT_REPAIRED in reporter.reasons()
+
+
+async def test_a_status_is_said_of_the_very_object_that_was_looked_at(tmp_path: Path) -> None:
+    made, reporter = loop(tmp_path, FakeKernel())
+    await made.once()
+    assert reporter.uids == {WEB: SERVER["metadata"]["uid"]}
 
 
 async def test_a_write_that_the_kernel_refuses_again_is_not_another_programs_doing(tmp_path: Path) -> None:

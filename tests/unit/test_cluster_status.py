@@ -105,6 +105,25 @@ def test_an_object_that_was_not_seen_is_not_written_until_it_is() -> None:
     case(test)
 
 
+@pytest.mark.parametrize("seen_first", [True, False], ids=["the new one is seen", "not yet"])
+def test_what_was_found_out_about_a_deleted_object_is_not_said_of_the_next_of_that_name(seen_first: bool) -> None:
+    async def test(it: Case) -> None:
+        it.writer.observe(it.first)
+        it.writer.drop("", KEY)
+        second = it.api.add(KEY)
+        if seen_first:
+            it.writer.observe(second)
+        it.writer.set(KEY, ready(1), it.first["metadata"]["uid"])
+        it.writer.observe(second)
+        await asyncio.sleep(2)
+        assert it.wrote == []
+        it.writer.set(KEY, ready(2), second["metadata"]["uid"])
+        await asyncio.sleep(0.001)
+        assert it.wrote == [ready(2)]
+
+    case(test)
+
+
 def test_what_the_last_run_wrote_and_nobody_wants_is_removed() -> None:
     async def test(it: Case) -> None:
         obj = it.first | {"status": ready(1) | {"activeDirector": "n1"}}

@@ -58,8 +58,11 @@ class Source(Protocol):
 class Reporter(Protocol):
     """Where status and events go; never blocks."""
 
-    def status(self, key: ObjectKey, status: Json | None) -> None:
-        """Say what is so now; None: this node has nothing to say about it any more."""
+    def status(self, key: ObjectKey, status: Json | None, uid: str = "") -> None:
+        """Say what is so now; None: this node has nothing to say about it any more.
+
+        ``uid`` tells the virtual server from another of that name that was deleted or made meanwhile.
+        """
         ...
 
     def event(self, server: VirtualServer, transition: Transition) -> None:
@@ -240,7 +243,7 @@ class Loop:
                 continue
             reported[key] = about = (verdict.accepted, *seen.about(server))
             if self._reported.get(key) != about:
-                self._reporter.status(key, self._status(server, verdict, seen))
+                self._reporter.status(key, self._status(server, verdict, seen), server.uid)
         for key in self._reported.keys() - reported.keys():
             self._reporter.status(key, None)
         self._reported = reported

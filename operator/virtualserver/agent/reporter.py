@@ -19,9 +19,9 @@ class ClusterReporter:
         self._groups = groups
         self._events = events
 
-    def status(self, key: ObjectKey, status: Json | None) -> None:
+    def status(self, key: ObjectKey, status: Json | None, uid: str = "") -> None:
         """Say what is so now; None: nothing any more."""
-        self._statuses.set(key, status)
+        self._statuses.set(key, status, uid)
 
     def group(self, name: str, status: Json | None) -> None:
         """Say what this node is to a group; None: nothing any more."""

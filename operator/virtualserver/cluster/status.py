@@ -90,12 +90,14 @@ class StatusWriter:
         self._now, self._interval, self._on_taken, self._on_seen = now, interval, on_taken, on_seen
         self._slots = asyncio.Semaphore(concurrency)
         self._objects: dict[ObjectKey, _Object] = {}
-        self._early: dict[ObjectKey, dict[str, Any]] = {}
+        self._early: dict[ObjectKey, tuple[str, dict[str, Any]]] = {}
         self._tasks: dict[ObjectKey, asyncio.Task[None]] = {}
         self.writes = 0
 
-    def set(self, key: ObjectKey, status: Json | None) -> None:
+    def set(self, key: ObjectKey, status: Json | None, uid: str = "") -> None:
         """Say what our part of an object's status shall be; None: nothing (all of ours is removed).
+
+        With a ``uid``, what is about another object of that name is not said: one that was deleted meanwhile.
 
         Times (``lastTransitionTime``, ``since``, ``reported``, ``time``) may be left out: they are filled in, and kept
         as long as what they are about stays the same.
@@ -103,7 +105,10 @@ class StatusWriter:
         wish: Json = {} if status is None else status
         known = self._objects.get(key)
         if known is None:
-            self._early[key] = self._stamped(wish, self._early.get(key, {}))
+            _, said = self._early.get(key, ("", {}))
+            self._early[key] = uid, self._stamped(wish, said)
+            return
+        if uid and uid != known.uid:
             return
         if known.raw is not None and same(known.raw, wish):
             return
@@ -149,8 +154,10 @@ class StatusWriter:
             return
         status = dict(obj.get("status") or {})
         if known is None:
-            early = self._early.pop(key, None)
-            known = _Object(metadata.get("uid", ""), version, status, {}, wanted=early, raw=early)
+            uid = metadata.get("uid", "")
+            about, early = self._early.pop(key, (uid, None))
+            wanted = early if about in ("", uid) else None
+            known = _Object(uid, version, status, {}, wanted=wanted, raw=wanted)
             self._objects[key] = known
         stood, known.owned = known.stands, owned(obj, self.field_manager)
         known.version, known.status = version, status
