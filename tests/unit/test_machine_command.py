@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from ipaddress import ip_address
@@ -22,7 +21,6 @@ from virtualserver.machine.script import script
 from virtualserver.model.types import IPAddress
 from virtualserver.plan.machine import Entry
 
-SHELLCHECK = Path(sys.executable).with_name("shellcheck")
 DIRECT = ["--address", "198.18.0.100", "--mode", "DirectRouting"]
 TUNNEL = ["--address", "198.18.0.100", "--mode", "Tunnel", "--director", "198.18.0.11"]
 KINDS = [[], ["--tunnel", "GUE", "--port", "6081"], ["--tunnel", "GRE", "--checksum"], ["--mtu", "9000"]]
@@ -101,14 +99,6 @@ def test_a_file_that_cannot_be_understood_is_an_error_not_an_empty_one(text: str
         store.load(tmp_path)
 
 
-@pytest.mark.parametrize("words", [DIRECT, *([*TUNNEL, *kind] for kind in KINDS), [*TUNNEL, *BOTH]])
-def test_the_script_has_no_slips(words: list[str], tmp_path: Path) -> None:
-    path = tmp_path / "real-server.sh"
-    path.write_text(script(entries(*words), Path("/var/lib/it's here")))
-    done = subprocess.run([SHELLCHECK, str(path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
 def test_a_script_called_wrongly_says_how_and_does_nothing(tmp_path: Path) -> None:
     path = tmp_path / "real-server.sh"
     path.write_text(script(entries(*DIRECT), tmp_path / "state"))
@@ -116,21 +106,6 @@ def test_a_script_called_wrongly_says_how_and_does_nothing(tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert "apply|remove" in done.stderr
     assert not (tmp_path / "state").exists()
-
-
-@pytest.mark.parametrize("by_script", [True, False])
-def test_systemd_takes_the_unit(by_script: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    odd = tmp_path / "100% mine.sh"
-    words = ["--script", str(odd)] if by_script else ["--state-dir", str(odd)]
-    code = main(["real-server", "unit", *TUNNEL, "--tunnel", "GUE", "--local", "198.18.0.21", *words])
-    unit = tmp_path / "real-server.service"
-    unit.write_text(capsys.readouterr().out)
-    assert code == 0
-    analyze = shutil.which("systemd-analyze")
-    assert analyze is not None, "Debian has it in the package systemd"
-    done = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
-    complaints = [line for line in done.stderr.splitlines() if unit.name in line]
-    assert (done.returncode, complaints) == (0, []), done.stderr
 
 
 def test_the_unit_calls_the_command_with_the_options_that_it_was_printed_with(
