@@ -90,10 +90,15 @@ def _name(server: RealServer | None) -> str:
     return f"Service {server.service.name}"
 
 
-def _key(server: RealServer) -> Hashable:
+def _key(server: RealServer, usual: int) -> Hashable:
     if server.service is not None:
-        return "Service", server.service.name, server.service.port or 0
-    return shortest(server.address or ""), server.port or 0
+        return "Service", server.service.name, server.service.port or usual
+    return shortest(server.address or ""), server.port or usual
+
+
+def _usual_port(spec: VirtualServerSpec) -> int:
+    """Return the port of a real server that names none; 0 stands for those of several ports."""
+    return (spec.ports[0].target_port or spec.ports[0].port) if len(spec.ports) == 1 else 0
 
 
 def _versions(spec: VirtualServerSpec) -> set[int]:
@@ -143,6 +148,9 @@ def _tcp_beside(spec: VirtualServerSpec) -> bool:
     return all(port.port in listening for port in spec.ports)
 
 
+_USUAL_PORT = (
+    "(self.ports.size() != 1 ? 0 : has(self.ports[0].targetPort) ? self.ports[0].targetPort : self.ports[0].port)"
+)
 _ADDRESSES = f"self.addresses.map(a, {_canonical('a')})"
 _FAMILIES = "self.addresses.map(a, isIP(a) ? ip(a).family() : 0)"
 _SERVED = "self.realServers.map(r, has(r.address) && isIP(r.address) ? ip(r.address).family() : 0)"
@@ -202,9 +210,11 @@ VIRTUAL_SERVER = (
         ("self.ports[i].name", lambda spec, index: str(spec.ports[index].name)),
     ),
     unique(
-        f"self.realServers.map(r, has(r.address) ? [dyn({_canonical('r.address')}), dyn(has(r.port) ? r.port : 0)] : "
-        "has(r.service) ? [dyn('Service'), dyn(r.service.name), dyn(has(r.service.port) ? r.service.port : 0)] : [])",
-        lambda spec: [_key(one) for one in spec.real_servers],
+        "self.realServers.map(r, "
+        f"has(r.address) ? [dyn({_canonical('r.address')}), dyn(has(r.port) ? r.port : {_USUAL_PORT})] : "
+        "has(r.service) ? "
+        f"[dyn('Service'), dyn(r.service.name), dyn(has(r.service.port) ? r.service.port : {_USUAL_PORT})] : [])",
+        lambda spec: [_key(one, _usual_port(spec)) for one in spec.real_servers],
         "a real server",
         ".realServers",
         (
