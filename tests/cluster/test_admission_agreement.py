@@ -22,6 +22,7 @@ from unit.builders import store
 from virtualserver.api.base import ApiModel
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.virtualserver import VirtualServerSpec
+from virtualserver.model.schedulers import SCHEDULERS
 from virtualserver.plan.verdicts import judge
 from virtualserver.plan.world import director_group, key_of
 
@@ -273,3 +274,11 @@ def test_kubectl_explain_tells_defaults_and_choices(server: Admission) -> None:
     assert "enum: Enabled, Draining, Offline" in shown
     assert "Default: Enabled." in shown
     assert "From 0 to 65535. Default: 1." in shown
+
+
+def test_kubectl_explain_names_every_scheduler(server: Admission) -> None:
+    """Of a long list of choices it shows only the first ones."""
+    shown = server.api.kubectl("explain", "vs.spec.scheduler").stdout
+    name = shown.partition("  name")[2].partition("  onePacket")[0]
+    choices = next(line for line in name.splitlines() if "enum:" in line)
+    assert set(SCHEDULERS) <= set(re.findall(r"\w+", name.replace(choices, "")))

@@ -44,7 +44,7 @@ assert set(get_args(SchedulerName)) == set(SCHEDULERS)
 
 
 class Port(ApiModel):
-    """A port of the virtual server."""
+    """Each is served on every address; a port number may be there once for each protocol."""
 
     name: PortName | None = Field(None, description="Name of the port, unique in this virtual server.")
     protocol: TransportProtocol = Field(TransportProtocol.TCP, description="Transport protocol.")
@@ -100,7 +100,14 @@ class Scheduler(ApiModel):
 
     validations = rules.SCHEDULER
 
-    name: SchedulerName = Field("wlc", description="IPVS scheduler.")
+    name: SchedulerName = Field(
+        "wlc",
+        description=(
+            "IPVS scheduler. In turn: rr, wrr (by weight). Fewest connections: lc, wlc (by weight), sed, nq. "
+            "By the client's address: sh, mh (consistent). By the virtual address: dh, lblc, lblcr. "
+            "The highest weight as long as it is up: fo; until it has as many connections as its weight: ovf."
+        ),
+    )
     flags: Annotated[list[SchedulerFlag], Distinct()] = Field(
         [],
         max_length=2,
@@ -124,7 +131,9 @@ class Persistence(ApiModel):
     type: PersistenceType = Field(PersistenceType.NONE, description="None, or by the client's source address.")
     timeout: Memory | None = Field(
         None,
-        description="How long a client without connections is remembered, in whole seconds (default 300s).",
+        description=(
+            "How long a client without connections is remembered, in whole seconds, 1s to 744h (default 300s)."
+        ),
     )
     ipv4_prefix_length: Annotated[int, Field(ge=1, le=32, strict=True)] | None = Field(
         None, description="Clients sharing this many leading bits share a real server (default 32)."
@@ -176,7 +185,9 @@ class Monitor(ApiModel):
 
     type: MonitorType = Field(MonitorType.TCP, description="TCP: a connection can be opened.")
     interval: Interval = Field("2s", description="Time between the starts of two checks, 100ms to 1h.")
-    timeout: CheckTimeout = Field("1s", description="Time after which a check has failed; at most the interval.")
+    timeout: CheckTimeout = Field(
+        "1s", description="Time after which a check has failed, from 10ms; at most the interval."
+    )
     rise: Annotated[int, Field(ge=1, le=100, strict=True)] = Field(
         2, description="Successes in a row that bring a down real server up. The first check ever needs one."
     )
@@ -198,7 +209,7 @@ class VirtualServerSpec(ApiModel):
     addresses: list[Address] = Field(
         min_length=1,
         max_length=8,
-        description="Virtual addresses, IPv4 and IPv6.",
+        description="Virtual addresses, IPv4 and IPv6, such as 198.18.0.100 or fd00:18::100; up to 8.",
     )
     ports: Annotated[list[Port], Distinct("port", "protocol")] = Field(
         min_length=1, max_length=16, description="Ports of the virtual server."

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab import ApiServer
+from lab.console import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PLURALS = {"VirtualServer": "virtualservers", "DirectorGroup": "directorgroups"}
@@ -65,10 +66,13 @@ class Admission:
 
 @contextmanager
 def admission(folder: Path) -> Iterator[Admission]:
-    """Start a server of our own, install ``crds/``, and wait until it serves them."""
+    """Start a server of our own, install ``crds/``, and wait until it serves them and can explain them."""
     with ApiServer(folder) as api:
         api.kubectl("apply", "--server-side", "-f", str(CHECKOUT / "crds"))
         api.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CHECKOUT / "crds"))
+        for _ in wait_until(30):  # what is established is listed a moment later
+            if all(api.kubectl("explain", name, check=False).returncode == 0 for name in PLURALS.values()):
+                break
         made = Admission(api)
         try:
             yield made
