@@ -35,9 +35,10 @@ lab: setup ## bring up a data centre to play with; stays up
 lab-down: ## remove every trace of it
 	@$(PYTHON) -m lab down $(ARGS)
 
+lab-exec: export LAB_HOST := $(value HOST)
 lab-exec: export LAB_COMMAND := $(value CMD)
 lab-exec: ## run a command on a host of it: make lab-exec HOST=client CMD='curl -s http://198.18.0.100/'
-	@$(PYTHON) -m lab exec $(ARGS) "$(HOST)" "$$LAB_COMMAND"
+	@$(PYTHON) -m lab exec $(ARGS) -- "$$LAB_HOST" "$$LAB_COMMAND"
 
 lab-status: ## what of it is running
 	@$(PYTHON) -m lab status $(ARGS)

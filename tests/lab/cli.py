@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--name", default="lab", help="several labs live side by side by name (default: lab)")
     which.add_argument("--folder", type=Path, help="where its files are (default: .lab in the checkout)")
     up = commands.add_parser("up", parents=[which], help="bring the lab up; it stays up")
-    up.add_argument("--topology", default="one", choices=list(network.TOPOLOGIES), help="how many guests")
+    up.add_argument("--topology", choices=list(network.TOPOLOGIES), help="how many guests (default: one)")
     up.set_defaults(run=_up, interrupted="nothing of the lab is left")
     down = commands.add_parser("down", parents=[which], help="remove every trace of it")
     down.add_argument("--all", action="store_true", help="those of every other name and folder on this machine too")
@@ -82,9 +83,12 @@ def _assets(_options: argparse.Namespace) -> None:
 
 
 def _up(options: argparse.Namespace) -> int:
-    lab = Lab(options.name, options.folder, options.topology)
+    lab = Lab(options.name, options.folder, options.topology or "one")
     try:
         if not lab.up():
+            if options.topology not in (None, lab.topology):
+                wanted = f"not {options.topology}; run first: {lab.command('down')}"
+                raise LabError(f"the lab in {lab.folder} is up with topology {lab.topology}, {wanted}")
             if dead := lab.dead_parts():
                 raise LabError(f"the lab in {lab.folder} is up, but dead: {_listed(dead)}; run: {lab.command('down')}")
             say(f"the lab in {lab.folder} is already up (topology {lab.topology})")
@@ -108,18 +112,23 @@ def _report_dead(lab: Lab) -> int:
 def _usage(lab: Lab) -> None:
     inside = lab.folder.is_relative_to(Path.cwd())
     config = lab.api.kubeconfig.relative_to(Path.cwd()) if inside else lab.api.kubeconfig
-    execute = lab.command("exec")
-    execute += " HOST={} CMD='{}'" if execute.startswith("make") else " {} '{}'"
+    kubectl = assets.find("kubectl")
     say(f"""
 The lab is up ({lab.steps.elapsed:.0f} s). Its hosts: {" ".join(host.name for host in network.HOSTS)}
-  API          kubectl --kubeconfig {config} get nodes
-  a command    {execute.format("client", "curl -s http://198.18.0.21/")}
-               {execute.format("rs-2", "service-ctl stop web")}
-               {execute.format("director-1", "ipvsadm -Ln")}
+  API          {"kubectl" if shutil.which("kubectl") == str(kubectl) else kubectl} --kubeconfig {config} get nodes
+  a command    {_execute(lab, "client", "curl -s http://198.18.0.21/")}
+               {_execute(lab, "rs-2", "service-ctl stop web")}
+               {_execute(lab, "director-1", "ipvsadm -Ln")}
   clients      198.18.0.0/24, fd00:18::/64: client .2, directors .11 .12, real servers .21 .22 .23, VIPs .100-.199
   servers      198.18.1.0/24, fd00:18:1::/64: directors .11 .12, real servers .21 .22 .23, gateway .1
   logs         {lab.folder}/logs
   end          {lab.command("down")}""")
+
+
+def _execute(lab: Lab, host: str, command: str) -> str:
+    """What a person types to run a command on a host of that lab."""
+    line = lab.command("exec")
+    return f"{line} HOST={host} CMD='{command}'" if line.startswith("make") else f"{line} {host} '{command}'"
 
 
 def _down(options: argparse.Namespace) -> None:
@@ -138,15 +147,16 @@ def _down(options: argparse.Namespace) -> None:
 def _running(options: argparse.Namespace) -> Lab:
     lab = Lab(options.name, options.folder)
     if not lab.is_up:
-        raise LabError(f"no lab is up in {lab.folder}; run: make lab")
+        raise LabError(f"no lab is up in {lab.folder}; run: {lab.command('up')}")
     return lab
 
 
 def _exec(options: argparse.Namespace) -> int:
     lab = _running(options)
     words = options.words[1:] if options.words[:1] == ["--"] else options.words
-    if not words:
-        raise LabError("exec needs a command: exec HOST COMMAND")
+    if not options.host or not "".join(words).strip():
+        wanted = "command" if options.host else "host"
+        raise LabError(f"exec needs a {wanted}; for example: {_execute(lab, 'client', 'curl -s http://198.18.0.21/')}")
     root = {"guest": "a", **{guest.name: letter for letter, guest in lab.guests.items()}}.get(options.host)
     guest = lab.guests[root] if root else lab.guest_of(options.host)
     if not guest.alive:

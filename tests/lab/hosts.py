@@ -156,4 +156,4 @@ def _notice_death(connection: socket.socket) -> None:
 
 
 def _words(command: Command) -> list[str]:
-    return ["sh", "-c", command] if isinstance(command, str) else command
+    return ["sh", "-c", "--", command] if isinstance(command, str) else command

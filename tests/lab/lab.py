@@ -122,7 +122,7 @@ class Lab:
     def command(self, verb: str) -> str:
         """What a person types to do that with this lab."""
         if self.folder == CHECKOUT / ".lab" and self.name == "lab":
-            return f"make lab-{verb}"
+            return "make lab" if verb == "up" else f"make lab-{verb}"
         return f"PYTHONPATH={CHECKOUT / 'tests'} python3 -m lab {verb} --name {self.name} --folder {self.folder}"
 
     @property
@@ -238,17 +238,23 @@ class Lab:
             agent.prepare(self.api)
         for program in self._on_nodes():
             program.start()
+        count = f"{len(self.agents)} agents and {len(self.keepalived)} keepalived"
         self.steps.note(
-            "product", f"controller, {len(self.agents)} agents and {len(self.keepalived)} keepalived started"
+            "product", f"controller, {count} started; a busy machine takes a while to load them"
         )
 
-    def _settle(self, seconds: float = 20) -> None:
+    def _settle(self, seconds: float = 40) -> None:
         """Starting a program is quick, importing it is not: wait until each has said something, or has died."""
-        logs = [program.log for program in self._programs() if program.prepared]
+        silent = [program for program in self._programs() if program.prepared]
         for _ in wait_until(seconds):
-            if all(log.exists() and log.stat().st_size for log in logs):
+            for program in [one for one in silent if one.log.exists() and one.log.stat().st_size]:
+                silent.remove(program)
+                self.steps.note(program.name, "begins its work")
+            if not silent:
                 time.sleep(0.5)  # what dies writes first
                 return
+        for program in silent:
+            self.steps.note(program.name, f"has said nothing in {seconds:g} s; see {program.log}")
 
     def _bridges(self) -> dict[str, str]:
         """Bridges of the machine by segment letter; the data segments need one only between guests."""

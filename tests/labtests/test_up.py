@@ -44,6 +44,8 @@ def test_of_two_at_once_one_makes_it_and_the_other_waits_and_finds_it(made: Made
     assert finder.out.startswith("waiting for the command (pid ")
     assert f"the lab in {made.lab.folder} is already up" in finder.out
     assert "network: " in maker.out
+    for part in ("controller", "agent-director-1", "agent-director-2"):
+        assert f"{part}: begins its work" in maker.out, "people wait for these: what they hear is not nothing"
 
 
 def test_what_it_says_at_the_end_names_hosts_kubeconfig_and_the_way_out(made: Made) -> None:
@@ -76,6 +78,37 @@ def test_make_hands_a_command_over_as_it_was_typed(up: OwnLab) -> None:
         ended = command.finish()
     assert ended.out == f"1 $i {up.name}-a a b\n2 $i {up.name}-a a b\n"
     assert "Error 3" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("host", "typed", "code", "said"),
+    [
+        ("", "true", 1, "lab: exec needs a host; for example: "),
+        ("guest", " ", 1, "lab: exec needs a command; for example: "),
+        ("-h", "true", 1, "lab: no host `-h`; there are: client"),
+        ('"; touch /tmp/odd; "', "true", 1, 'lab: no host `"; touch /tmp/odd; "`; there are: client'),
+        ("guest", "-e true", 127, "sh: 1: -e: not found"),
+    ],
+)
+def test_make_tells_what_is_odd_about_host_or_command(up: OwnLab, host: str, typed: str, code: int, said: str) -> None:
+    with up.make("lab-exec", f"HOST={host}", f"CMD={typed}") as command:
+        ended = command.finish()
+    assert ended.err.splitlines()[0].startswith(said), ended
+    assert ended.err.splitlines()[-1].endswith(f"Error {code}")
+    assert ended.out == ""
+
+
+def test_another_topology_than_the_one_that_is_up_is_refused(up: OwnLab) -> None:
+    ended = up.run("up", "--topology", "three")
+    assert ended.code == 1
+    assert "is up with topology one, not three; run first: " in ended.complaint
+    assert ended.complaint.endswith(up.remedy.removeprefix("run: "))
+
+
+def test_what_needs_a_lab_names_the_command_that_makes_it(up: OwnLab) -> None:
+    other = replace(up, folder=up.folder.with_name("other"))
+    ended = other.run("exec", "client", "true")
+    assert ended.complaint == f"lab: no lab is up in {other.folder}; {other.remedy.replace(' lab down ', ' lab up ')}"
 
 
 def test_the_same_name_in_another_folder_is_refused_and_its_down_does_not_touch_it(up: OwnLab) -> None:
