@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import os
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,12 +109,7 @@ class Bench:
 
     def vanish(self, name: str) -> None:
         """Remove a VirtualServer from etcd behind the API server's back: as if deleted while nobody looked."""
-        key = f"/registry/virtualserver.dev/virtualservers/default/{name}"
-        port = json.loads((self.server.folder / "ports.json").read_text())["client"]
-        body = json.dumps({"key": base64.b64encode(key.encode()).decode()}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/v3/kv/deleterange", body)
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            assert json.loads(answer.read()).get("deleted") == "1"
+        self.server.vanish(f"virtualserver.dev/virtualservers/default/{name}")
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """Type and reason of the events about an object."""

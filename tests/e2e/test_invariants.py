@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 
 import pytest
 
-from e2e.world import MONITOR, REAL_SERVERS, VIP, Cluster, Json, eventually, virtual_server
+from e2e.world import MONITOR, REAL_SERVERS, REAL_SERVERS6, VIP, VIP6, Cluster, Json, eventually, virtual_server
 
 ECHO: Json = {"ports": [{"port": 7}]}
 NODE = "director-1"
@@ -71,30 +72,91 @@ def die_and_return(cluster: Cluster, name: str, seconds: float = 10) -> None:
     eventually(lambda: row in cluster.table(), seconds, f"{name} back in, without the API server")
 
 
-BY_HAND = [
-    f"ipvsadm -E -t {VIP}:80 -s wlc",
-    f"ipvsadm -E -t {VIP}:80 -s rr -p 77",
-    f"ipvsadm -E -t {VIP}:80 -s mh -b mh-port",
-    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -m -w 9",
-    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -g -w 1",
-    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -i -w 1",
-    f"ipvsadm -e -t {VIP}:80 -r {REAL_SERVERS[0]}:80 -m -w 1 -x 10 -y 5",
-    f"ipvsadm -d -t {VIP}:80 -r {REAL_SERVERS[0]}:80",
-    f"ipvsadm -a -t {VIP}:80 -r 198.18.1.99:80 -m",
-    f"ipvsadm -D -t {VIP}:80",
-    f"ip address del {VIP}/32 dev eth0",
-]
+WEB, WEB6 = f"-t {VIP}:80", f"-t [{VIP6}]:80"
+FIRST = f"{WEB} -r {REAL_SERVERS[0]}:80"
+PLAIN = virtual_server()
+STICKY = virtual_server(
+    addresses=[VIP, VIP6],
+    realServers=[{"address": one} for one in (*REAL_SERVERS, *REAL_SERVERS6)],
+    scheduler={"name": "mh", "flags": ["mh-port"]},
+    persistence={"type": "SourceAddress", "timeout": "90s", "ipv4PrefixLength": 24, "ipv6PrefixLength": 64},
+)
+TUNNELLED = virtual_server(
+    realServers=[{"address": "198.18.0.31"}, {"address": "198.18.0.32"}],
+    forwarding={"mode": "Tunnel", "tunnel": {"type": "GUE", "checksum": True}},
+)
+DATAGRAMS = virtual_server(
+    ports=[{"port": 7, "protocol": "UDP"}],
+    monitors=[],
+    scheduler={"name": "rr", "onePacket": True},
+    forwarding={"mode": "DirectRouting"},
+    realServers=[{"address": "198.18.0.31"}, {"address": "198.18.0.32"}],
+)
+MH, MASK = "-s mh -b mh-port", "255.255.255.0"
+PLACE = f"{WEB} -r 198.18.0.31:80 -w 1 -i --tun-type"
+BY_HAND: dict[str, tuple[Json, str, list[str]]] = {
+    "entries, scheduler, weight, method, limits": (
+        PLAIN,
+        "3/3",
+        [
+            f"ipvsadm -E {WEB} -s wlc",
+            f"ipvsadm -E {WEB} -s rr -p 77",
+            f"ipvsadm -E {WEB} {MH}",
+            f"ipvsadm -e {FIRST} -m -w 9",
+            f"ipvsadm -e {FIRST} -m -w 0",
+            f"ipvsadm -e {FIRST} -g -w 1",
+            f"ipvsadm -e {FIRST} -i -w 1",
+            f"ipvsadm -e {FIRST} -m -w 1 -x 10 -y 5",
+            f"ipvsadm -d {FIRST}",
+            f"ipvsadm -a {WEB} -r 198.18.1.99:80 -m",
+            f"ipvsadm -D {WEB}",
+            f"ip address del {VIP}/32 dev eth0",
+        ],
+    ),
+    "persistence, flags, both families": (
+        STICKY,
+        "6/6",
+        [
+            f"ipvsadm -E {WEB} {MH} -p 91 -M {MASK}",
+            f"ipvsadm -E {WEB} {MH} -p 90 -M 255.255.0.0",
+            f"ipvsadm -E {WEB} {MH}",
+            f"ipvsadm -E {WEB} -s mh -p 90 -M {MASK}",
+            f"ipvsadm -E {WEB} -s mh -b mh-fallback -p 90 -M {MASK}",
+            f"ipvsadm -E {WEB} {MH} -p 90 -M {MASK} --pe sip",
+            f"ipvsadm -E {WEB6} {MH} -p 91 -M 64",
+            f"ipvsadm -E {WEB6} {MH} -p 90 -M 48",
+            f"ipvsadm -e {WEB6} -r [{REAL_SERVERS6[0]}]:80 -m -w 3",
+            f"ipvsadm -D {WEB6}",
+            f"ip address del {VIP6}/128 dev eth0",
+        ],
+    ),
+    "tunnel": (
+        TUNNELLED,
+        "2/2",
+        [
+            f"ipvsadm -e {PLACE} gue --tun-port 6081 --tun-csum",
+            f"ipvsadm -e {PLACE} gue --tun-port 6080 --tun-nocsum",
+            f"ipvsadm -e {PLACE} gue --tun-port 6080 --tun-remcsum",
+            f"ipvsadm -e {PLACE} gre --tun-csum",
+            f"ipvsadm -e {PLACE} ipip",
+        ],
+    ),
+    "one packet": (DATAGRAMS, "2/2", [f"ipvsadm -E -u {VIP}:7 -s rr"]),
+}
 
 
-def test_every_change_by_hand_is_repaired(cluster: Cluster) -> None:
-    cluster.serve(virtual_server(), "3/3")
-    settled(cluster)
+@pytest.mark.parametrize("what", BY_HAND)
+def test_every_change_by_hand_is_repaired(cluster: Cluster, what: str) -> None:
+    manifest, ready, commands = BY_HAND[what]
+    cluster.serve(manifest, ready)
+    settled(cluster, len(manifest["spec"]["realServers"]) + 1)
     before = whole(cluster)
-    for command in BY_HAND:
+    for command in commands:
         assert whole(cluster) == before
+        mark = cluster.mark()
         cluster.director(command)
         started = time.monotonic()
-        eventually(lambda: whole(cluster) == before, 4, f"repaired after: {command}")
+        eventually(partial(repaired, cluster, mark, before), 10, f"repaired after: {command}")
         print(f"repaired within {time.monotonic() - started:.2f} s: {command}")
     eventually(lambda: "DriftRepaired" in cluster.lab.kubectl("get", "events").stdout, 5, "event")
 
@@ -162,6 +224,53 @@ def test_deleting_a_virtual_server_cleans_the_kernel(cluster: Cluster, agent_dow
     assert cluster.director("sysctl -n net.ipv4.vs.sloppy_tcp") == "0"
 
 
+def test_what_vanished_while_nobody_could_watch_leaves_the_kernel_and_nothing_else_does(cluster: Cluster) -> None:
+    cluster.serve(virtual_server(), "3/3")
+    cluster.serve(virtual_server("echo", 7, addresses=["198.18.0.101"]), "3/3")
+    cluster.lab.api.stop()
+    try:
+        cluster.lab.api.vanish("virtualserver.dev/virtualservers/default/web")
+        time.sleep(5)
+        assert VIP in cluster.table(), "nothing is forgotten during an outage"
+    finally:
+        cluster.lab.api.start()
+    eventually(lambda: VIP not in cluster.table(), 40, "found to be gone")
+    eventually(lambda: VIP not in cluster.director("ip -o address show dev eth0").split(), 5, "address gone")
+    assert cluster.table().count("-r ") == 3
+    cluster.available("echo", "3/3", seconds=40)
+
+
+TRACES = (
+    "ipvsadm -Sn; ip -o address; ip -o link show group 30323; iptables-legacy-save; "
+    "sysctl net.ipv4.vs.sloppy_tcp net.ipv4.ip_forward net.ipv4.conf.eth0.arp_ignore"
+)
+
+
+def test_the_clean_up_command_leaves_a_node_as_it_was_and_the_agent_makes_it_serve_again(cluster: Cluster) -> None:
+    nodes = (NODE, "node-1")
+    before = {node: traces(cluster, node) for node in nodes}
+    cluster.serve(TUNNELLED, "2/2")
+    cluster.nodes_ready()
+    for node in nodes:
+        agent = cluster.lab.agents[node]
+        agent.stop()
+        assert traces(cluster, node) != before[node], "stopping leaves everything"
+        command = f"STATE_DIR={agent.state} python -m virtualserver clean-up"
+        assert "removed: " in cluster.director(command, node)
+        assert traces(cluster, node) == before[node]
+        assert cluster.director(command, node).endswith("nothing of ours is in this node's kernel")
+        agent.start()
+    cluster.available(ready="2/2", seconds=60)
+    cluster.nodes_ready()
+    assert len(cluster.fetch(4)) == 4
+
+
+def traces(cluster: Cluster, node: str) -> list[str]:
+    """All that we make on a node; without numbers of links, and links that the kernel adds with its tunnel modules."""
+    looked = [line for line in cluster.director(TRACES, node).splitlines() if line[0] not in "#*:"]
+    return sorted(line.partition(": ")[2] if line[0].isdigit() else line for line in looked if line != "COMMIT")
+
+
 def test_a_steady_state_writes_nothing_anywhere(cluster: Cluster) -> None:
     cluster.serve(virtual_server(monitors=[MONITOR]), "3/3")
     settled(cluster)
@@ -204,14 +313,25 @@ def test_the_report_of_an_agent_that_does_not_answer_is_unknown(cluster: Cluster
     cluster.available(ready="3/3", seconds=40)
 
 
-def settled(cluster: Cluster) -> None:
+def settled(cluster: Cluster, lines: int = 4) -> None:
     """Wait until the short time is over in which settings still follow the last change."""
     time.sleep(2)
-    eventually(lambda: len(cluster.table().splitlines()) >= 4, 5, "table complete")
+    eventually(lambda: len(cluster.table().splitlines()) >= lines, 5, "table complete")
 
 
-def whole(cluster: Cluster) -> tuple[list[str], bool]:
-    return sorted(cluster.table().splitlines()), VIP in cluster.director("ip -o address show dev eth0")
+Whole = tuple[list[str], list[str]]
+
+
+def whole(cluster: Cluster) -> Whole:
+    """The table, and the virtual addresses that are held."""
+    looked = cluster.director("ipvsadm -Sn; ip -o address show dev eth0")
+    table = sorted(line for line in looked.splitlines() if line.startswith("-"))
+    return table, [one for one in (f"{VIP}/32", f"{VIP6}/128") if one in looked.split()]
+
+
+def repaired(cluster: Cluster, mark: int, before: Whole) -> bool:
+    """All is as before, and it was the agent: a command that changed nothing would be repaired at once."""
+    return bool(cluster.written(mark)) and whole(cluster) == before
 
 
 def rounds_after(cluster: Cluster, mark: int) -> None:

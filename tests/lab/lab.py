@@ -239,9 +239,7 @@ class Lab:
         for program in self._on_nodes():
             program.start()
         count = f"{len(self.agents)} agents and {len(self.keepalived)} keepalived"
-        self.steps.note(
-            "product", f"controller, {count} started; a busy machine takes a while to load them"
-        )
+        self.steps.note("product", f"controller, {count} started; a busy machine takes a while to load them")
 
     def _settle(self, seconds: float = 40) -> None:
         """Starting a program is quick, importing it is not: wait until each has said something, or has died."""
