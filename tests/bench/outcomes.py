@@ -11,8 +11,8 @@ from failover.measure import Seen
 
 LIMIT = (
     "guests and everything else on the machine share its processors, so a pause is what it would be on machines of"
-    " their own or more; a TCP client sends again only when its timer says so (Linux: 0.2 s later, then 0.4 s, 0.8 s ...), so"
-    " its pause is the time without a director (dark, seen by UDP) rounded up to that"
+    " their own or more; a TCP client sends again only when its timer says so (Linux: 0.2 s later, then 0.4 s, 0.8 s"
+    " ...), so its pause is the time without a director (dark, seen by UDP) rounded up to that"
 )
 Key = tuple[str, str, str]
 """Mode, scheduler and age."""

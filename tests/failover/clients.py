@@ -5,8 +5,8 @@
     clients.py datagrams ADDRESS PORT [every=MS] [times=FILE]
     clients.py connects ADDRESS PORT [every=MS] [times=FILE]
 
-Each prints lines of JSON: `{"event": "ready", ...}` once it runs, and a summary at its end. `hold` opens connections and
-uses each once (not with `handshake`), so their age is up to its caller; on SIGUSR1 it writes one byte on each, in
+Each prints lines of JSON: `{"event": "ready", ...}` once it runs, and a summary at its end. `hold` opens connections
+and uses each once (not with `handshake`), so their age is up to its caller; on SIGUSR1 it writes one byte on each, in
 random order, over `spread` seconds, and counts what came back: echo, reset or silence. The others run until SIGTERM,
 and write the times of all answers to `times`. Times are those of this guest's clock.
 

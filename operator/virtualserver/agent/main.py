@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from virtualserver.agent.groupreports import GroupReports
+from virtualserver.agent.groupreports import GroupReports, Unmirrored
 from virtualserver.agent.groups import GroupStatuses
 from virtualserver.agent.loop import Loop
 from virtualserver.agent.preflight import Preflight
@@ -25,7 +25,6 @@ from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.takeovers import Takeovers
 from virtualserver.agent.terms import Terms
-from virtualserver.api.failover import MirrorReport
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.events import EventWriter
 from virtualserver.cluster.managed import agent_manager
@@ -35,7 +34,7 @@ from virtualserver.cluster.watch import Fanout, Reflector
 from virtualserver.health import serve
 from virtualserver.kernel.look import Looker
 from virtualserver.kernel.netlink import Netlink
-from virtualserver.model.failover import Heard
+from virtualserver.kernel.ownership import Ownership
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.monitors.runner import Runner
 from virtualserver.monitors.table import MONITORS
@@ -74,10 +73,11 @@ async def _run(chosen: Settings) -> None:
     monitors = Runner(MONITORS, take)
     programmer = Programmer(kernel, record, time.monotonic)
     reporter = ClusterReporter(statuses, groups, events)
-    terms = Terms(kernel, record, lambda group: group.active not in (None, chosen.node), time.monotonic)
+    ownership = Ownership(lambda: loop.wake())
+    terms = Terms(kernel, record, ownership.taken, time.monotonic)
     standings = Standings(terms, Steadiness(), lambda _: False, time.monotonic)
-    takeovers = Takeovers(chosen.node, _Nobody(), utc_now)
-    reports = GroupReports(chosen.node, takeovers, _Nobody(), reporter.group)
+    takeovers = Takeovers(chosen.node, ownership, utc_now)
+    reports = GroupReports(chosen.node, takeovers, Unmirrored(), reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
     writers = {VIRTUAL_SERVERS: statuses, DIRECTOR_GROUPS: groups.writer}
@@ -95,6 +95,7 @@ async def _run(chosen: Settings) -> None:
         silent = time.monotonic() - loop.last_round if loop.last_round is not None else 0.0
         return f"no round for {silent:.0f} s" if silent > ALIVE else ""
 
+    ownership.start()
     log.info("agent starts", extra={"node": chosen.node, "owned_services": len(record.owned.services)})
     async with serve(chosen.health_address, chosen.health_port, ill), asyncio.TaskGroup() as group:
         tasks = [group.create_task(one.run()) for one in reflectors]
@@ -102,24 +103,11 @@ async def _run(chosen: Settings) -> None:
         await _told_to_stop()
         for task in tasks:
             task.cancel()
+        ownership.close()
         await monitors.close()
         await asyncio.gather(statuses.close(flush=1.0), groups.close(flush=1.0))
         await api.close()
     log.info("agent stops; the kernel stays as it is", extra={"node": chosen.node})
-
-
-class _Nobody:
-    def heard(self, router_id: int) -> Heard | None:
-        return None
-
-    def held_since(self, router_id: int) -> float | None:
-        return None
-
-    def report(self, group: str) -> MirrorReport | None:
-        return None
-
-    def caught_up(self, group: str, request: str) -> bool:
-        return False
 
 
 async def _told_to_stop() -> None:

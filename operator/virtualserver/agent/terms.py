@@ -25,10 +25,10 @@ LONGEST = 15.0
 
 
 class Terms:
-    """``taken`` says whether another director is active in a group now. Used in the programmer's thread."""
+    """``taken`` says whether another director is active for a virtual router now. For the programmer's thread."""
 
     def __init__(
-        self, kernel: Kernel, record: Record, taken: Callable[[DirectorGroup], bool], clock: Callable[[], float]
+        self, kernel: Kernel, record: Record, taken: Callable[[int], bool], clock: Callable[[], float]
     ) -> None:
         self._kernel, self._record, self._taken, self._clock = kernel, record, taken, clock
         self._since: dict[str, float] = {}
@@ -40,7 +40,7 @@ class Terms:
         """
         active, groups = vrrp.active(world, node, actual), directed_groups(world, node)
         served = (self._record.owned.served | active) & groups.keys()
-        ended = {name for name in served - active if name in self._since or self._taken(groups[name])}
+        ended = {name for name in served - active if name in self._since or self._taken(_router(groups[name]))}
         forgotten = {name for name in ended if self._forgotten(name, _addresses(world, name), actual)}
         self._since = {name: since for name, since in self._since.items() if name in ended - forgotten}
         self._record.serve(served - forgotten)
@@ -58,6 +58,11 @@ class Terms:
             return False
         log.info("connections of a former term are forgotten", extra={"group": name, "left": left})
         return True
+
+
+def _router(group: DirectorGroup) -> int:
+    assert group.spec is not None
+    return group.spec.vrrp.router_id
 
 
 def _addresses(world: World, group: str) -> frozenset[IPAddress]:

@@ -63,6 +63,13 @@ class Ownership:
         """Return when this node last began to hold the token, None when it does not or did before ``start``."""
         return self._since.get(router_id)
 
+    def taken(self, router_id: int) -> bool:
+        """Return whether another director is active for a virtual router, and this one is not."""
+        heard = self.heard(router_id)
+        if heard is None or router_id in self._since or heard.priority == 0:
+            return False
+        return self._clock() - heard.time < _SILENT * self._heard[router_id][2].interval
+
     def rival(self, router_id: int) -> Heard | None:
         """Return what was last heard of another director that is active although this one is, None when none is."""
         heard = self.heard(router_id)
