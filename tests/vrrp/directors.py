@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -38,6 +39,8 @@ T = TypeVar("T")
 
 
 def run(command: str) -> str:
+    """Run a shell command in the namespace of the test, also from a director's thread."""
+    command = f"nsenter --net=/proc/{os.getpid()}/ns/net sh -c {shlex.quote(command)}"
     return subprocess.run(command, shell=True, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
@@ -113,9 +116,10 @@ class Director:
 
     # keepalived
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the supervisor."""
-        command = ["ip", "netns", "exec", self.namespace, sys.executable, "-m", "virtualserver", "keepalived"]
+    def start(self, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start the supervisor, in the namespace and by a command that limits it further."""
+        program = [sys.executable, "-m", "virtualserver", "keepalived"]
+        command = ["ip", "netns", "exec", self.namespace, *within, *program]
         environment = {**os.environ, "PYTHONPATH": str(OPERATOR), "RUN_DIR": str(self.run_dir)}
         with self.log.open("ab") as log:
             self.supervisor = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
