@@ -19,6 +19,7 @@ MATRIX: list[dict[str, Any]] = [
     {"image": {"repository": "registry.example/vs", "tag": "1.2.3", "pullPolicy": "Always"}},
     {"labels": {"team": "network"}},
     {"controller.resources": {}, "agent.resources": {"limits": {"cpu": 1, "memory": "1Gi"}}},
+    {"keepalived.resources": {"limits": {"memory": "64Mi"}}},
     {"agent.nodeSelector": {"virtualserver.dev/director": "true"}, "agent.tolerations": [TOLERATION]},
     {"agent.tolerations": [], "agent.healthPort": 19440},
     {"directorGroups": [GROUP, {**GROUP, "name": "core"}]},
@@ -59,6 +60,7 @@ def test_values_render_to_unique_objects_in_the_namespace(values: dict[str, Any]
         ({"agent.replicas": 3}, "replicas"),
         ({"controller.replicas": 3}, "replicas"),
         ({"controller.resources.limit": {}}, "limit"),
+        ({"keepalived.resources.limit": {}}, "limit"),
         ({"labels": {"a": 1}}, "labels"),
         ({"directorGroups": {"name": "x"}}, "directorGroups"),
         ({"directorGroups": [{"name": "x"}]}, "spec"),
@@ -111,8 +113,8 @@ def test_values_reach_their_places() -> None:
     assert all(entry["metadata"]["labels"]["team"] == "network" for entry in ours)
     controller = one(found, "Deployment", "virtualserver-controller")["spec"]["template"]["spec"]["containers"][0]
     pod = one(found, "DaemonSet", "virtualserver-agent")["spec"]["template"]["spec"]
-    agent = pod["containers"][0]
-    for container in (controller, agent):
+    agent, keepalived = pod["containers"]
+    for container in (controller, agent, keepalived):
         assert container["image"] == "registry.example/vs:1.2.3"
         assert container["imagePullPolicy"] == "Always"
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"a": "b"}, [TOLERATION])

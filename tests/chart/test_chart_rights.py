@@ -89,28 +89,35 @@ def test_the_controller_has_no_rights_on_its_node() -> None:
     assert container["ports"] == [{"name": "health", "containerPort": 8081}]
 
 
-def test_the_agent_has_two_capabilities_and_three_paths_of_its_node() -> None:
+def test_agent_and_keepalived_have_few_capabilities_and_four_paths_of_their_node() -> None:
     pod = _pod("DaemonSet", "agent")
     assert pod["hostNetwork"] is True
     assert not {"hostPID", "hostIPC", "initContainers"} & set(pod)
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["priorityClassName"] == "system-node-critical"
-    (container,) = pod["containers"]
-    assert container["args"] == ["agent"]
-    security = container["securityContext"]
-    assert security["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}
-    assert security["allowPrivilegeEscalation"] is False
-    assert security["readOnlyRootFilesystem"] is True
-    assert not security.get("privileged")
-    paths = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
-    mounted = {mount["mountPath"]: paths[mount["name"]] for mount in container["volumeMounts"]}
-    assert mounted == {
+    container, keepalived = pod["containers"]
+    capabilities = ["NET_ADMIN", "NET_RAW"]
+    for one_of_two, command, added in ((container, "agent", []), (keepalived, "keepalived", ["SYS_NICE"])):
+        assert one_of_two["args"] == [command]
+        security = one_of_two["securityContext"]
+        assert security["capabilities"] == {"drop": ["ALL"], "add": [*capabilities, *added]}
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert not security.get("privileged")
+    assert _mounted(pod, container) == {
         "/var/lib/virtualserver": "/var/lib/virtualserver",
         "/host/proc/sys/net": "/proc/sys/net",
         "/run/xtables.lock": "/run/xtables.lock",
+        "/run/virtualserver": "/run/virtualserver",
     }
+    assert _mounted(pod, keepalived) == {"/run/virtualserver": "/run/virtualserver"}
     for probe in ("livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+
+
+def _mounted(pod: Any, container: Any) -> dict[str, str]:
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
+    return {mount["mountPath"]: paths[mount["name"]] for mount in container["volumeMounts"]}
 
 
 def test_the_programs_understand_their_environment() -> None:
@@ -124,3 +131,5 @@ def test_the_programs_understand_their_environment() -> None:
     assert (told.node, told.health_address, told.health_port) == ("192.0.2.1", "192.0.2.1", 9440)
     assert str(told.proc_sys / "net") == "/host/proc/sys/net"
     assert str(told.state_dir) == "/var/lib/virtualserver"
+    keepalived = _pod("DaemonSet", "agent")["containers"][1]
+    assert {entry["name"]: entry["value"] for entry in keepalived["env"]} == {"RUN_DIR": str(told.run_dir)}

@@ -58,9 +58,11 @@ def test_the_image_is_made_of_what_exists_and_is_let_through() -> None:
 def test_the_image_has_the_packages_whose_programs_the_agent_runs() -> None:
     source = (CHECKOUT / "operator" / "virtualserver" / "kernel" / "iptables.py").read_text()
     assert "iptables" in source
-    assert any("apt-get install" in command and "iptables" in command for command in _instructions("RUN"))
-    running = [path for path in (CHECKOUT / "operator").rglob("*.py") if "subprocess.run" in path.read_text()]
-    assert [path.name for path in running] == ["iptables.py"], "another program is run: is it in the image?"
+    for package in ("iptables", "keepalived"):
+        assert any("apt-get install" in command and package in command.split() for command in _instructions("RUN"))
+    running = [path for path in (CHECKOUT / "operator").rglob("*.py") if "import subprocess" in path.read_text()]
+    names = sorted(path.name for path in running)
+    assert names == ["iptables.py", "process.py"], "another program is run: is it in the image?"
 
 
 def test_the_kind_files_say_what_they_should() -> None:
