@@ -13,14 +13,19 @@ from lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 FORWARDING = "tests/contract/test_kernel_real_forwarding.py"
+MIRRORING = "tests/contract/test_kernel_real_mirroring.py"
 
 
 def test_the_real_kernel_keeps_the_contract_that_the_fake_keeps(lab: Lab) -> None:
-    assert run_inside(lab, "contract", f"tests/contract --ignore={FORWARDING}") > 20
+    assert run_inside(lab, "contract", f"tests/contract --ignore={FORWARDING} --ignore={MIRRORING}") > 20
 
 
 def test_real_traffic_takes_the_ways_that_the_kernel_was_set_up_for(lab: Lab) -> None:
     assert run_inside(lab, "forwarding", FORWARDING) > 10
+
+
+def test_connections_go_on_at_another_director(lab: Lab) -> None:
+    assert run_inside(lab, "mirroring", MIRRORING) > 5
 
 
 def run_inside(lab: Lab, name: str, tests: str) -> int:

@@ -1,0 +1,34 @@
+"""What of another director's connections this one takes over, and how well connections are mirrored; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from virtualserver.model.connections import Connection
+from virtualserver.model.types import Service, ServiceKey
+
+
+def takeable(connections: Iterable[Connection], services: Mapping[ServiceKey, Service]) -> Iterator[Connection]:
+    """Yield those of another director's connections whose virtual service and real server are programmed here, too.
+
+    The kernel would take any others as well, and send packets to hosts that are in no pool, and by NAT. Templates get
+    the whole persistence timeout: the kernel knows it only of those that it makes itself.
+    """
+    known = {
+        (key.protocol, key.address, key.port): (
+            {(one.address, one.port) for one in service.destinations},
+            service.content.persistence_timeout,
+        )
+        for key, service in services.items()
+    }
+    for one in connections:
+        found = known.get((one.protocol, one.virtual, one.virtual_port)) or known.get((one.protocol, one.virtual, 0))
+        if found is None:
+            continue
+        servers, timeout = found
+        if (one.server, one.server_port) not in servers and (one.server, 0) not in servers:
+            continue
+        if not one.template:
+            yield one
+        elif timeout:
+            yield one._replace(expires=timeout)

@@ -1,0 +1,106 @@
+"""Connections that were read from one director's kernel and handed to another's go on there.
+
+Real traffic between network namespaces. Collected only with VS_CONTRACT=netlink.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from contract.machines import PORT, VIP
+from contract.pairs import RECEIVER, Pair, await_, keys, pair, table
+from virtualserver.kernel import connections
+from virtualserver.kernel.injection import inject
+from virtualserver.model.connections import ESTABLISHED, Connection
+from virtualserver.model.types import ForwardingMethod, Protocol
+from virtualserver.plan.mirroring import takeable
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with pair(tmp_path_factory.mktemp("records")) as made:
+        yield made
+
+
+@pytest.fixture
+def world(both: Pair) -> Iterator[Pair]:
+    yield both
+    both.clean()
+
+
+@pytest.mark.parametrize(
+    "method", [ForwardingMethod.NAT, ForwardingMethod.DIRECT_ROUTING, ForwardingMethod.TUNNEL], ids=lambda one: one.name
+)
+def test_idle_connections_are_carried_over_by_their_entries_alone(world: Pair, method: ForwardingMethod) -> None:
+    """No sender runs, nobody mirrors: the returning director asks, injects, and takes over."""
+    world.set_up(method)
+    sockets = world.connect(10)
+    found = [one for one in table(world.one) if one.state == ESTABLISHED]
+    assert len(found) == len(sockets)
+    assert connections.count(found) == dict.fromkeys(VIP.values(), 10)
+
+    world.start(world.two, RECEIVER)
+    left_out = {one.client_port for one in found[::5]}
+    handed = [one for one in found if one.client_port not in left_out]
+    world.two.place.call(inject, takeable(handed, world.services), RECEIVER)
+    await_(lambda: keys(table(world.two)) == keys(handed))
+    assert {(one.state, one.synced) for one in table(world.two)} == {(ESTABLISHED, True)}
+    ends = {one[:7]: one.expires for one in found}
+    assert all(abs(ends[one[:7]] - one.expires) <= 5 for one in table(world.two))
+
+    world.move()
+    assert world.survivors(sockets) == {one for one in sockets if one.getsockname()[1] not in left_out}
+
+
+def test_persistence_is_carried_over_by_its_templates(world: Pair) -> None:
+    """Clients come back through the other director and meet the real servers that they had met before."""
+    world.set_up(ForwardingMethod.DIRECT_ROUTING, persistence=300)
+    clients = world.more_clients(6)
+    world.connect_from(clients)
+    found = table(world.one)
+    templates = {one.client: one.server for one in found if one.template}
+    assert len(templates) == len(clients)
+
+    world.start(world.two, RECEIVER)
+    world.two.place.call(inject, takeable(found, world.services), RECEIVER)
+    await_(lambda: keys(table(world.two)) == keys(found))
+    world.move()
+    world.connect_from(random.sample(clients, len(clients)))
+    after = table(world.two)
+    assert {one.client: one.server for one in after if one.template} == templates
+    ours = [one for one in after if not one.synced]
+    assert len(ours) == len(clients)
+    assert {one.client: one.server for one in ours} == templates
+
+
+def test_a_template_lasts_as_long_as_if_it_were_of_ones_own(world: Pair) -> None:
+    """The kernel knows a persistence timeout only of templates that it made; each connection renews what they say."""
+    world.set_up(ForwardingMethod.DIRECT_ROUTING, persistence=60)
+    world.connect(1)
+    aged = [one._replace(expires=3) if one.template else one for one in table(world.one)]
+    world.start(world.two, RECEIVER)
+    world.two.place.call(inject, takeable(aged, world.services), RECEIVER)
+    await_(lambda: keys(table(world.two)) == keys(aged))
+    assert {one.expires > 50 for one in table(world.two) if one.template} == {True}
+
+
+@pytest.mark.parametrize("group", ["224.0.0.81", "ff02::81"])
+def test_what_is_injected_stays_on_the_node(world: Pair, group: str) -> None:
+    world.set_up(ForwardingMethod.DIRECT_ROUTING)
+    receiver = replace(RECEIVER, group=ip_address(group))
+    world.start(world.one, receiver)
+    world.start(world.two, receiver)
+    vip = VIP[4]
+    handed = [
+        Connection(Protocol.TCP, world.client.address(4), port, vip, PORT, world.servers[0].place.address(4), PORT,
+                   ESTABLISHED, 900)
+        for port in range(1000, 1600)
+    ]  # fmt: skip
+    world.two.place.call(inject, handed, receiver)
+    await_(lambda: keys(table(world.two)) == keys(handed))
+    assert table(world.one) == []
