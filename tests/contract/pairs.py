@@ -68,14 +68,18 @@ class Pair:
         self.sockets.clear()
         self.one.place.run("ip link set eth0 up && ip addr add fd00:18::11/64 dev eth0 || true")
         for node in (self.one, self.two):
-            node.place.sysctl("net/ipv4/vs/expire_nodest_conn", 1)
             self.stop(node, *node.read(State()).daemons)
-            node.clean()
-            await_(lambda: not table(node))  # noqa: B023 - called at once
+            self.forget(node)
+            await_(lambda: not self.kept(node))  # noqa: B023 - called at once
             node.place.sysctl("net/ipv4/vs/expire_nodest_conn", 0)
         for server in self.servers:
             server.clean()
             server.place.run("ip route flush root 198.18.0.2/32; ip -6 route flush root fd00:18::2/128")
+
+    def forget(self, node: Node) -> None:
+        """Take a director's services and addresses out, and its connections with them."""
+        node.place.sysctl("net/ipv4/vs/expire_nodest_conn", 1)
+        node.clean()
 
     def start(self, node: Node, *daemons: SyncDaemon) -> None:
         node.place.call(do, node.kernel, *(StartDaemon(one) for one in daemons))
@@ -88,6 +92,10 @@ class Pair:
         opened = [self.client.call(_connect, VIP[version]) for version in versions for _ in range(count)]
         self.sockets += opened
         return opened
+
+    def kept(self, node: Node) -> int:
+        """Return how many entries a director's kernel says that it keeps for the virtual addresses."""
+        return node.place.call(node.kernel.connections, frozenset(VIP.values()))
 
     def more_clients(self, count: int) -> list[IPAddress]:
         """Give the client more addresses, of both versions in turn, and return them."""

@@ -6,6 +6,7 @@ Real traffic between network namespaces. Collected only with VS_CONTRACT=netlink
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -14,10 +15,9 @@ import pytest
 
 from contract.machines import PORT, VIP
 from contract.pairs import RECEIVER, Pair, await_, keys, pair, table
-from virtualserver.kernel import connections
 from virtualserver.kernel.injection import inject
 from virtualserver.model.connections import ESTABLISHED, Connection
-from virtualserver.model.types import ForwardingMethod, Protocol
+from virtualserver.model.types import ForwardingMethod, Protocol, State
 from virtualserver.plan.mirroring import takeable
 
 
@@ -42,7 +42,7 @@ def test_idle_connections_are_carried_over_by_their_entries_alone(world: Pair, m
     sockets = world.connect(10)
     found = [one for one in table(world.one) if one.state == ESTABLISHED]
     assert len(found) == len(sockets)
-    assert connections.count(found) == dict.fromkeys(VIP.values(), 10)
+    assert world.kept(world.one) == 20
 
     world.start(world.two, RECEIVER)
     left_out = {one.client_port for one in found[::5]}
@@ -87,6 +87,34 @@ def test_a_template_lasts_as_long_as_if_it_were_of_ones_own(world: Pair) -> None
     world.two.place.call(inject, takeable(aged, world.services), RECEIVER)
     await_(lambda: keys(table(world.two)) == keys(aged))
     assert {one.expires > 50 for one in table(world.two) if one.template} == {True}
+
+
+class TestForgetting:
+    """A director whose term has ended takes its services out while ``expire_nodest_conn`` is 1."""
+
+    def test_all_entries_of_ones_own_go_at_once_templates_too(self, world: Pair) -> None:
+        world.set_up(ForwardingMethod.DIRECT_ROUTING, persistence=300)
+        world.connect(3)
+        assert world.kept(world.one) == 8
+        world.forget(world.one)
+        began = time.monotonic()
+        await_(lambda: not world.kept(world.one))
+        assert time.monotonic() - began < 3
+
+    def test_what_is_mirrored_while_the_services_are_out_stays(self, world: Pair) -> None:
+        """It is bound to no real server, so nothing ends it, and it would go out by NAT: first stop the receiver."""
+        world.set_up(ForwardingMethod.DIRECT_ROUTING)
+        world.connect(2)
+        found = table(world.one)
+        world.start(world.two, RECEIVER)
+        world.forget(world.two)
+        world.two.place.call(inject, found, RECEIVER)
+        await_(lambda: world.kept(world.two) == len(found))
+        time.sleep(1)
+        assert world.kept(world.two) == len(found)
+        world.two.bring(State(world.services))  # programmed again, and taken: now it is bound
+        world.two.place.call(inject, found, RECEIVER)
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize("group", ["224.0.0.81", "ff02::81"])

@@ -70,7 +70,7 @@ class TestTable:
         assert list(connections.parse([line, LINE])) == [ONE]
 
     def test_count(self) -> None:
-        assert connections.count([ONE, TEMPLATE, SIX, ONE]) == {VIP: 2, SIX.virtual: 1}
+        assert connections.count([ONE, TEMPLATE, SIX, ONE]) == {VIP: 3, SIX.virtual: 1}
 
     def test_without_ipvs(self, tmp_path: Path) -> None:
         with pytest.raises(KernelError, match="No such file"):

@@ -71,8 +71,8 @@ def read(table: Path = TABLE) -> Iterator[Connection]:
 
 
 def count(connections: Iterable[Connection]) -> Counter[IPAddress]:
-    """Return how many connections, without templates, each virtual address has."""
-    return Counter(one.virtual for one in connections if not one.template)
+    """Return how many entries, templates included, each virtual address has."""
+    return Counter(one.virtual for one in connections)
 
 
 @lru_cache(maxsize=1 << 16)

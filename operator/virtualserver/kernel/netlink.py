@@ -6,6 +6,7 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
+from virtualserver.kernel import connections
 from virtualserver.kernel.announce import Announcer
 from virtualserver.kernel.fou import Fou
 from virtualserver.kernel.iproute import Changes
@@ -109,7 +110,8 @@ class Netlink:
 
     def connections(self, addresses: frozenset[IPAddress]) -> int:
         """Return how many connections the kernel keeps, as ``port.Kernel`` promises."""
-        raise NotImplementedError
+        counts = connections.count(connections.read())
+        return sum(counts[address] for address in addresses)
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Apply all in their order, runs of IPVS operations as batches; return one outcome each."""

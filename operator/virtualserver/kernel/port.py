@@ -27,7 +27,10 @@ class Kernel(Protocol):
         ...
 
     def connections(self, addresses: frozenset[IPAddress]) -> int:
-        """Return how many connections to these virtual addresses the kernel keeps. Raises KernelError."""
+        """Return how many connections to these virtual addresses the kernel keeps, templates of persistence included.
+
+        Raises KernelError.
+        """
         ...
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
