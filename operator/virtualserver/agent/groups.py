@@ -5,7 +5,8 @@ The director that becomes active takes the field over by force. The one before l
 - It does not write its own name back, though its kernel may hold the addresses a moment longer. It insists again
   once the other one says no more that it is active, or once it becomes active anew.
 - It does not take its name away before it is taken over, or the group would seem to be without a director in
-  between; after ``HOLD`` it does, since then nobody is active.
+  between; after ``HOLD`` it does, since then nobody is active. Until then it writes nothing at all: a write of its
+  own could arrive after the other's.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class GroupStatuses:
         self._told: dict[ObjectKey, Json] = {}
         self._named: dict[ObjectKey, str] = {}
         self._yielded: set[ObjectKey] = set()
-        self._kept: dict[ObjectKey, tuple[Json, asyncio.TimerHandle]] = {}
+        self._kept: dict[ObjectKey, asyncio.TimerHandle] = {}
         self.writer = StatusWriter(api, DIRECTOR_GROUPS, agent_manager(node), on_seen=self._seen)
 
     def set(self, name: str, status: Json | None) -> None:
@@ -49,7 +50,7 @@ class GroupStatuses:
         if now and not before:
             self._forget(key)
         elif before and not now and key not in self._yielded:
-            self._kept[key] = before, asyncio.get_running_loop().call_later(HOLD, self._let_go, key)
+            self._kept[key] = asyncio.get_running_loop().call_later(HOLD, self._let_go, key)
         if not (now and before):
             self._yielded.discard(key)
         self._say(key)
@@ -62,10 +63,10 @@ class GroupStatuses:
 
     def _say(self, key: ObjectKey) -> None:
         told = self._told[key]
-        if key in self._yielded:
-            told = without_ownership(told)
-        kept = self._kept.get(key)
-        self.writer.set(key, {**told, **kept[0]} if kept else told)
+        if key in self._kept:
+            self.writer.leave(key)
+        else:
+            self.writer.set(key, without_ownership(told) if key in self._yielded else told)
 
     def _seen(self, obj: Json) -> None:
         """Note who is named now, and give way to one that took over and says that it is active."""
@@ -91,4 +92,4 @@ class GroupStatuses:
         """Stop keeping the name of a former term."""
         kept = self._kept.pop(key, None)
         if kept is not None:
-            kept[1].cancel()
+            kept.cancel()

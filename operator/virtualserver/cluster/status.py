@@ -116,6 +116,13 @@ class StatusWriter:
         known.wanted = self._stamped(wish, known.wanted or known.status)
         self._wake(key, known)
 
+    def leave(self, key: ObjectKey) -> None:
+        """Insist on nothing: what we said of an object stays, or is taken over, until ``set`` says something again."""
+        known = self._objects.get(key)
+        self._early.pop(key, None)
+        if known is not None:
+            known.raw = known.wanted = None
+
     def seen(self, key: ObjectKey) -> dict[str, Any] | None:
         """Return the whole status of an object as last seen, None when there is no such object."""
         known = self._objects.get(key)
