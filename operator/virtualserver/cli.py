@@ -1,4 +1,4 @@
-"""The one program: ``virtualserver controller | agent | keepalived | clean-up | real-server | crds``.
+"""The one program: ``virtualserver COMMAND``; ``virtualserver --help`` lists the commands.
 
 Settings of the first three come from the environment.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from virtualserver import __version__
+from virtualserver.failover import arguments as failover
 from virtualserver.machine import arguments as machine
 
 
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("keepalived", help="run keepalived beside the agent (one per director)")
     commands.add_parser("clean-up", help="remove everything of ours from this node's kernel; stop the agent first")
     machine.add(commands.add_parser("real-server", help=machine.SUMMARY))
+    failover.add_failover(commands.add_parser("failover", help=failover.FAILOVER))
+    failover.add_drill(commands.add_parser("drill", help=failover.DRILL))
     crds = commands.add_parser("crds", help="write the custom resource definitions")
     crds.add_argument("folders", type=Path, nargs="+", help="where the YAML files go")
     chosen = parser.parse_args(arguments)
@@ -48,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from virtualserver.machine.command import main as real_server
 
         return real_server(chosen)
+    if chosen.command in ("failover", "drill"):
+        from virtualserver.failover.command import main as planned
+
+        return planned(chosen)
     from virtualserver.api.crds import main as crds_main
 
     return crds_main([str(folder) for folder in chosen.folders])

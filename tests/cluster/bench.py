@@ -35,9 +35,9 @@ class Bench:
     def __init__(self, server: ApiServer, scratch: Path) -> None:
         self.server, self._scratch = server, scratch
 
-    def api(self, account: str = AGENT, through: int | None = None) -> Api:
+    def api(self, account: str = AGENT, through: int | None = None, node: str = NODE) -> Api:
         """A client as ``account``; ``through``: the port of a proxy in front of the server."""
-        path = self.kubeconfig(account)
+        path = self.kubeconfig(account, node)
 
         async def load() -> Configuration:
             before = os.environ.get("KUBECONFIG")
@@ -54,16 +54,16 @@ class Bench:
 
         return Api(load)
 
-    def kubeconfig(self, account: str) -> Path:
-        """Credentials of an account; an agent's are bound to the Node ``n1``, as those of a pod on it would be."""
-        path = self._scratch / f"{account}.kubeconfig"
+    def kubeconfig(self, account: str, node: str = NODE) -> Path:
+        """Credentials of an account; an agent's are bound to its Node, as those of a pod on it would be."""
+        path = self._scratch / f"{account}-{node}.kubeconfig"
         if path.exists():
             return path
         if account != AGENT:
             return self.server.account_kubeconfig(path, NAMESPACE, account)
-        if not any(one["metadata"]["name"] == NODE for one in self.server.request("GET", NODES.path())["items"]):
-            self.create(NODES, NODE)
-        return self.server.account_kubeconfig(path, NAMESPACE, account, node=NODE)
+        if not any(one["metadata"]["name"] == node for one in self.server.request("GET", NODES.path())["items"]):
+            self.create(NODES, node)
+        return self.server.account_kubeconfig(path, NAMESPACE, account, node=node)
 
     def create(self, resource: Resource, name: str, **more: Any) -> Json:
         namespace = "default" if resource.namespaced else ""

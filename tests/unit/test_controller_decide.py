@@ -4,7 +4,7 @@ from typing import Any
 
 from unit import builders
 from virtualserver.controller.decide import fallback_status, group_status, reporting, virtual_server_status
-from virtualserver.controller.groups import group_seen
+from virtualserver.plan.groupseen import group_seen
 from virtualserver.plan.verdicts import judge
 from virtualserver.plan.world import ObjectKey, World
 

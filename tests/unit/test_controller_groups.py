@@ -8,15 +8,14 @@ import pytest
 
 from unit.builders import director
 from virtualserver.controller.groups import (
-    GroupSeen,
     GroupsSeen,
     available,
     degraded,
     failover_note,
-    group_seen,
     mirrored,
     standbys,
 )
+from virtualserver.plan.groupseen import GroupSeen, group_seen
 
 
 def seen(*said: Any, active: str | None = "director-1", silent: tuple[str, ...] = (), **status: Any) -> GroupSeen:

@@ -9,8 +9,8 @@ from unit.builders import director
 from unit.test_controller_reconcile import Asked, Statuses
 from virtualserver.cluster.events import EventWriter
 from virtualserver.cluster.status import StatusWriter
-from virtualserver.controller.groups import GroupSeen
 from virtualserver.controller.telling import GroupTeller
+from virtualserver.plan.groupseen import GroupSeen
 from virtualserver.plan.world import ObjectKey
 
 KEY = ObjectKey("", "default")

@@ -84,6 +84,10 @@ class Api:
                 return items, metadata.get("resourceVersion", "")
             query = [("limit", str(PAGE)), ("continue", metadata["continue"])]
 
+    async def read(self, resource: Resource, key: ObjectKey) -> dict[str, Any]:
+        """Return one object as it is now."""
+        return await self._json(_Request("GET", resource.path(key)))
+
     @asynccontextmanager
     async def watch(
         self, resource: Resource, version: str, seconds: float, inactivity: float = INACTIVITY_TIMEOUT

@@ -20,13 +20,13 @@ RETIRED = 2
 """Clients with older credentials that are kept open for what is under way with them."""
 
 
-async def load_configuration() -> Configuration:
-    """Return host and credentials from the file named by KUBECONFIG, else those of the pod.
+async def load_configuration(otherwise: str | None = None) -> Configuration:
+    """Return host and credentials from the file named by KUBECONFIG, or ``otherwise``, else those of the pod.
 
     Raises CredentialsError when there are none.
     """
     configuration = Configuration()
-    path = os.environ.get("KUBECONFIG")
+    path = os.environ.get("KUBECONFIG") or otherwise
     try:
         if path:
             await config.load_kube_config(  # type: ignore[no-untyped-call]
@@ -37,6 +37,12 @@ async def load_configuration() -> Configuration:
     except Exception as error:  # the library raises whatever a malformed file makes it stumble over
         raise CredentialsError(f"no credentials from {path or 'the pod (KUBECONFIG is not set)'}: {error}") from error
     return configuration
+
+
+async def load_for_a_person() -> Configuration:
+    """Return host and credentials as kubectl finds them: KUBECONFIG, ``~/.kube/config``, the pod's."""
+    usual = Path.home() / ".kube" / "config"
+    return await load_configuration(str(usual) if usual.is_file() else None)
 
 
 class Clients:

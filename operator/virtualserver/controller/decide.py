@@ -9,12 +9,12 @@ from virtualserver.api.reasons import ConditionType, Reason
 from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.controller import groups
 from virtualserver.controller.findings import degraded, told
-from virtualserver.controller.groups import GroupSeen
 from virtualserver.model.types import IPAddress
 from virtualserver.plan import directors
 from virtualserver.plan import groups as verdicts_on_groups
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.forwarding import direct
+from virtualserver.plan.groupseen import GroupSeen
 from virtualserver.plan.status import condition
 from virtualserver.plan.verdicts import Verdict
 from virtualserver.plan.world import DirectorGroup, ObjectKey, VirtualServer, World

@@ -6,63 +6,12 @@ Figures that change all the time (how far a mirror lags) stay in the directors' 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from virtualserver.api.enums import GroupRole, MirrorState
 from virtualserver.api.reasons import Reason
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.groupseen import Director, GroupSeen, group_seen
 from virtualserver.plan.world import Json, ObjectKey, key_of
-
-
-@dataclass(frozen=True, slots=True)
-class Director:
-    """What one director says of itself. Words stay text: those of a newer agent are shown as they are."""
-
-    node: str
-    role: str
-    reason: str = ""
-    message: str = ""
-    priority: int = 0
-    mirror: str | None = None
-
-    @property
-    def why(self) -> str:
-        """The director, its role and why, in one line."""
-        return f"{self.node} is {self.role} ({self.reason}: {self.message})"
-
-
-@dataclass(frozen=True, slots=True)
-class GroupSeen:
-    """The part of a group's status that others write and the controller looks at."""
-
-    active: str | None = None
-    directors: tuple[Director, ...] = ()
-    failover: tuple[tuple[str, str], ...] = ()
-
-    def having(self, role: GroupRole) -> list[Director]:
-        """Return the directors with a role, the most preferred first."""
-        found = [one for one in self.directors if one.role == role]
-        return sorted(found, key=lambda one: (-one.priority, one.node))
-
-
-def group_seen(status: Json, silent: Iterable[str] = ()) -> GroupSeen:
-    """Read a group's status; a director whose agent is ``silent`` is Unknown, whatever it said last."""
-    quiet = frozenset(silent)
-    directors = []
-    for entry in status.get("directors") or []:
-        node, mirror = entry.get("node", ""), (entry.get("mirror") or {}).get("state")
-        said = Director(node, entry.get("role", ""), entry.get("reason", ""), entry.get("message", ""))
-        if node in quiet:
-            said = silent_director(node)
-        directors.append(Director(node, said.role, said.reason, said.message, entry.get("priority") or 0, mirror))
-    told = {name: str(part) for name, part in (status.get("lastFailover") or {}).items()}
-    return GroupSeen(status.get("activeDirector"), tuple(directors), tuple(sorted(told.items())))
-
-
-def silent_director(node: str) -> Director:
-    """Return what is said in the place of a director whose agent does not answer."""
-    text = f"the agent on {node} does not answer; what it said before is old"
-    return Director(node, GroupRole.UNKNOWN, Reason.DIRECTOR_UNREACHABLE, text)
 
 
 def available(seen: GroupSeen) -> tuple[Finding, bool]:

@@ -15,11 +15,11 @@ from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.agents import Agents
 from virtualserver.controller.decide import fallback_status, reporting, reporting_groups, virtual_server_status
 from virtualserver.controller.fallback import Fallback
-from virtualserver.controller.groups import GroupSeen
 from virtualserver.controller.leftovers import Leftovers
 from virtualserver.controller.silence import Silence
 from virtualserver.controller.telling import GroupTeller
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.groupseen import GroupSeen
 from virtualserver.plan.store import Store
 from virtualserver.plan.verdicts import Verdict, judge
 from virtualserver.plan.world import VirtualServer

@@ -19,7 +19,7 @@ from virtualserver.cluster.port import StatusWriting
 from virtualserver.cluster.resources import Resource
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.fallback import Hears
-from virtualserver.controller.groups import silent_director
+from virtualserver.plan.groupseen import silent_director
 from virtualserver.plan.world import Json, ObjectKey, key_of
 
 MANAGER = "virtualserver-controller-silence"

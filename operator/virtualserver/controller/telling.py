@@ -16,7 +16,8 @@ from virtualserver.cluster.events import EventWriter, Subject
 from virtualserver.cluster.resources import DIRECTOR_GROUPS
 from virtualserver.cluster.status import StatusWriter
 from virtualserver.controller.decide import group_status
-from virtualserver.controller.groups import GroupSeen, failover_note, group_seen
+from virtualserver.controller.groups import failover_note
+from virtualserver.plan.groupseen import GroupSeen, group_seen
 from virtualserver.plan.world import DirectorGroup, Json, ObjectKey, World
 
 ANSWERS = 2

@@ -1,0 +1,1 @@
+"""``virtualserver failover`` and ``virtualserver drill``: planned failovers, asked for by people."""
