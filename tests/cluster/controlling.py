@@ -19,6 +19,8 @@ from virtualserver.controller.main import run
 from virtualserver.controller.settings import Settings
 from virtualserver.plan.world import ObjectKey
 
+WHEN = "2026-01-01T00:00:00Z"
+
 VISIBLE = 1.0
 """Seconds within which a condition must show."""
 
@@ -89,7 +91,7 @@ def apply(bench: Bench, resource: Resource, key: ObjectKey, manager: str, status
 
 def director_speaks(bench: Bench, node: str, role: str = "Active", mirror: str = "", **more: object) -> None:
     """Apply what a director says of itself to its group, as its agent does."""
-    entry = {"node": node, "role": role, "reason": "R", "message": "m", "priority": 250}
+    entry = {"node": node, "role": role, "reason": "R", "message": "m", "priority": 250, "since": WHEN}
     if mirror:
         entry["mirror"] = {"state": mirror}
     status = {"directors": [entry], **({"activeDirector": node} if role == "Active" else {}), **more}

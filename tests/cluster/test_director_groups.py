@@ -7,6 +7,7 @@ import asyncio
 from cluster.bench import Bench, until
 from cluster.controlling import (
     VISIBLE,
+    WHEN,
     answering,
     apply,
     controller,
@@ -76,7 +77,8 @@ async def test_a_director_that_does_not_answer_is_unknown_until_it_speaks(bench:
     port = free_port()
 
     def speak_of_web() -> None:
-        standby: dict[str, object] = {"directors": [{"node": "director-2", "role": "Standby"}]}
+        entry = {"node": "director-2", "role": "Standby", "reported": WHEN}
+        standby: dict[str, object] = {"directors": [entry]}
         apply(bench, VIRTUAL_SERVERS, ObjectKey("default", "web"), agent_manager("director-2"), standby)
 
     def shown() -> str:
