@@ -38,8 +38,8 @@ MESSAGE = 1000
 
 Make = Callable[[Lab], Subject]
 PEERS: dict[str, Make] = {
-    "keepalived": lambda lab: ByHand(lab),
-    "keepalived, tuned": lambda lab: ByHand(lab, tuned=True),
+    "keepalived": lambda lab: ByHand(lab, freeze=True),
+    "keepalived, tuned": lambda lab: ByHand(lab, tuned=True, freeze=True),
 }
 OURS = "ours"
 

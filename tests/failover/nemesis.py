@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 
 from failover.subject import DIRECTORS
@@ -36,16 +37,20 @@ def freeze(lab: Lab, director: str) -> float:
 
 
 def thaw(lab: Lab, director: str, alone: str = "true") -> None:
-    """It goes on; the command is run while it is still cut off from the segments that carry traffic."""
+    """It goes on; the command is run while it is still cut off from the segments that carry traffic.
+
+    Its taps are taken out of their bridges and stay up: a guest's link does not recover from one that was down.
+    """
     taps = _taps(lab, director)
+    bridges = {tap: Path(f"/sys/class/net/{tap}/master").readlink().name for tap in taps}
     try:
         for tap in taps:
-            subprocess.run(["ip", "link", "set", tap, "down"], check=True)
+            subprocess.run(["ip", "link", "set", tap, "nomaster"], check=True)
         os.kill(_kernel(lab, director), SIGCONT)
         lab.host(director).run(alone, check=False)
     finally:
-        for tap in taps:
-            subprocess.run(["ip", "link", "set", tap, "up"], check=True)
+        for tap, bridge in bridges.items():
+            subprocess.run(["ip", "link", "set", tap, "master", bridge], check=True)
 
 
 @contextmanager
