@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from signal import SIGKILL
 
 from bench.modes import GATEWAY, LINK, NODES, Mode
 from failover import nemesis
@@ -142,8 +141,8 @@ class ByHand:
         for director in DIRECTORS:
             self.lab.crash(director)
             self.lab.boot(director)
-        for agent in self.lab.agents.values():
-            agent.start()
+        for node in NODES:
+            self.lab.agents[node].start()
         self.lab.controller.start()
 
     def _stop_product(self) -> None:
@@ -151,8 +150,8 @@ class ByHand:
         if not self.lab.controller.running and not any(agent.running for agent in self.lab.agents.values()):
             return
         self.lab.controller.stop()
-        for name, agent in self.lab.agents.items():
-            agent.stop(SIGKILL if name in DIRECTORS else 15)
+        for node in NODES:
+            self.lab.agents[node].stop()
         for director in DIRECTORS:
             self.lab.crash(director)
             self.lab.boot(director, product=False)
