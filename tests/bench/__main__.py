@@ -38,7 +38,7 @@ def main() -> int:
             lambda: programming.in_distribution_kernel(*((10, 2) if quick else (100, 4))),
         )
         part("everything in the lab", lambda: _in_lab(part, quick))
-        part("failover", lambda: _with_directors_that_crash(failover.QUICK if quick else failover.FULL))
+        part("failover", lambda: failover.in_lab(failover.QUICK if quick else failover.FULL))
     except KeyboardInterrupt:
         failures.append("interrupted")
     print(f"\n{table(figures)}\n\n{len(figures)} figures in {RESULTS}")
@@ -57,14 +57,6 @@ def _in_lab(part: Callable[[str, Callable[[], list[Figure]]], None], quick: bool
         part("agent in the guest", lambda: [usage.import_in_guest(lab)])
         part("programming, User-Mode Linux", lambda: programming.in_guest(lab, *((2, 2) if quick else (20, 2))))
     return []
-
-
-def _with_directors_that_crash(plan: failover.Plan) -> list[Figure]:
-    with (
-        tempfile.TemporaryDirectory(prefix="vs-bench-", dir="/var/tmp") as folder,
-        Lab("bench", Path(folder) / "lab", topology="three") as lab,
-    ):
-        return failover.measure_all(lab, plan)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def figures(found: Outcomes) -> list[Figure]:
         rows += _rows(
             "_".join(("crash_lost", *key)),
             "connections",
-            found,
+            {who: one for who, one in found.items() if key in one.crashes},
             lambda one, key=key: max(seen.lost for seen in one.crashes[key]),  # type: ignore[misc]
             lambda one, key=key: _losses(one.crashes[key]),  # type: ignore[misc]
         )
