@@ -56,5 +56,5 @@ crds: setup ## generate the custom resource definitions from the models
 	@$(RUN) python -m virtualserver crds crds helm/virtualserver/crds
 
 clean: lab-down ## remove the lab and what tests left; the cache stays
-	@rm -rf artifacts bench-results.jsonl .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf artifacts bench-results.jsonl bench-crash.svg .pytest_cache .mypy_cache .ruff_cache
 	find operator tests -name __pycache__ -prune -exec rm -rf {} +

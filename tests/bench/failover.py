@@ -38,7 +38,7 @@ MODES = ("NAT", "DirectRouting", "TunnelIPIP")
 LOSSES = (0, 1, 5)
 CAUGHT_UP = 5
 """Seconds after the last connection at which the tables are compared."""
-PLOT = Path("crash.svg")
+PLOT = Path("bench-crash.svg")
 MESSAGE = 1000
 """Bytes of the stream's messages, as `clients.py` has it."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from failover.quiet import guests_first
-from failover.running import held, running, use
+from failover.running import folder_of, held, running, use
 from failover.subject import ECHO, Subject
 from lab.lab import Lab
 
@@ -99,9 +99,7 @@ def hand_over(lab: Lab, subject: Subject, vip: str, count: int = 1000) -> Seen:
 
 
 def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> Seen:
-    folder = lab.folder / "clients"
-    folder.mkdir(exist_ok=True)
-    files = {kind: folder / f"{kind}.json" for kind in ("stream", "datagrams")}
+    files = {kind: folder_of(lab) / f"{kind}.json" for kind in ("stream", "datagrams")}
     with ExitStack() as stack:
         flows = {
             kind: stack.enter_context(running(lab, "clients.py", kind, vip, ECHO, f"times={file}"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM, SIGUSR1
 from typing import Any
 
+from failover.history import History, sightings
 from failover.subject import ECHO
 from lab.console import LabError
 from lab.hosts import Process
@@ -80,3 +81,40 @@ def use(program: Program) -> dict[str, Any]:
     """One byte on each connection now; what came of it."""
     program.process.signal(SIGUSR1)
     return program.event("used", 60)
+
+
+@contextmanager
+def watched(lab: Lab, *addresses: str) -> Iterator[History]:
+    """Who holds these addresses during the block, as the client's segment sees it; complete at the end of the block."""
+    history = History()
+    file = folder_of(lab) / f"sightings-{next(_serial)}.json"
+    with running(lab, "recorder.py", file, "eth0", *addresses) as recorder:
+        try:
+            yield history
+        finally:
+            recorder.stop("recorded")
+            rows = json.loads(file.read_text())
+            history.seen += sightings(rows, lab.guest_of("client").behind())
+
+
+def state(lab: Lab, director: str) -> dict[str, Any]:
+    """What the director's kernel holds, for the history."""
+    script = (
+        "ip -o address; echo --; ipvsadm -Sn; echo --; ipvsadm -L --daemon; echo --; grep -c TCP /proc/net/ip_vs_conn"
+    )
+    parts = lab.host(director).run(script, check=False).out.split("--\n")
+    held = sorted(line.split()[3] for line in parts[0].splitlines())
+    return {
+        "director": director,
+        "addresses": held,
+        "services": parts[1].splitlines(),
+        "daemons": parts[2].splitlines(),
+        "connections": int(parts[3].strip() or 0),
+    }
+
+
+def folder_of(lab: Lab) -> Path:
+    """Where clients write; it is the guests' as well."""
+    folder = lab.folder / "clients"
+    folder.mkdir(exist_ok=True)
+    return folder
