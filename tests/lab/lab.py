@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -241,18 +240,23 @@ class Lab:
         count = f"{len(self.agents)} agents and {len(self.keepalived)} keepalived"
         self.steps.note("product", f"controller, {count} started; a busy machine takes a while to load them")
 
-    def _settle(self, seconds: float = 40) -> None:
-        """Starting a program is quick, importing it is not: wait until each has said something, or has died."""
-        silent = [program for program in self._programs() if program.prepared]
+    def _settle(self, seconds: float = 60) -> None:
+        """Starting a program is quick, importing it is not: wait until directors hold their addresses, or some died."""
+        waiting = [program for program in self._programs() if program.prepared]
         for _ in wait_until(seconds):
-            for program in [one for one in silent if one.log.exists() and one.log.stat().st_size]:
-                silent.remove(program)
+            for program in [one for one in waiting if one.log.exists() and one.log.stat().st_size]:
+                waiting.remove(program)
                 self.steps.note(program.name, "begins its work")
-            if not silent:
-                time.sleep(0.5)  # what dies writes first
+            if not waiting and (self._active() or self.dead_parts()):
+                self.steps.note("directors", f"{self._active() or 'none'} is active")
                 return
-        for program in silent:
+        for program in waiting:
             self.steps.note(program.name, f"has said nothing in {seconds:g} s; see {program.log}")
+
+    def _active(self) -> str:
+        """The director that is active for the lab's own group."""
+        path = "jsonpath={.status.activeDirector}"
+        return self.kubectl("get", "directorgroup", "default", "-o", path, check=False).stdout.strip()
 
     def _bridges(self) -> dict[str, str]:
         """Bridges of the machine by segment letter; the data segments need one only between guests."""
