@@ -108,6 +108,8 @@ def _results(lab: Lab, subject: Subject, plan: Plan) -> Outcome:
     for _ in range(plan.rounds):
         say(f"bench: {subject.name}: planned failover")
         results.handovers.append(_again(partial(measure.hand_over, lab, subject, vip, plan.count)))
+    say(f"bench: {subject.name}: a crash to be drawn")
+    results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2], 10))
     for percent in plan.losses:
         say(f"bench: {subject.name}: mirroring with {percent} % loss")
         results.mirrored[percent] = _again(partial(mirrored, lab, subject, vip, percent, plan.count))
@@ -138,14 +140,8 @@ def mirrored(lab: Lab, subject: Subject, vip: str, percent: int, count: int) -> 
 
 
 def draw(found: dict[str, Outcome], file: Path = PLOT) -> None:
-    """One client's throughput through a crash: of each subject the run with its median pause."""
-    streams = {}
-    for name, one in found.items():
-        ordered = sorted((seen for seen in one.all if seen.stream), key=lambda seen: seen.pause)
-        if ordered:
-            streams[name] = ordered[len(ordered) // 2].stream
-    if streams:
-        file.write_text(plot.crash_chart(streams, MESSAGE))
+    """One client's throughput through a crash."""
+    file.write_text(plot.crash_chart({name: one.alone.stream for name, one in found.items() if one.alone}, MESSAGE))
 
 
 def _identity(line: str) -> tuple[str, ...]:

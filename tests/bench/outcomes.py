@@ -27,6 +27,9 @@ class Outcome:
     mirrored: dict[int, float] = field(default_factory=dict)
     """Percent of the active director's connections that its standby has, by percent of packets lost."""
 
+    alone: Seen | None = None
+    """A crash with hardly any connections beside the stream: the one that is drawn."""
+
     def of(self, mode: str, scheduler: str) -> list[Seen]:
         return [seen for key, many in self.crashes.items() if key[:2] == (mode, scheduler) for seen in many]
 
