@@ -10,20 +10,32 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from failover.nemesis import cut
+from failover.running import running
+from failover.subject import ECHO
 from lab import interrupts
 from lab.console import LabError, complain, say
 from lab.guest import CHECKOUT
-from lab.lab import Lab
+from lab.lab import MANIFESTS, Lab
 
 EXAMPLE = CHECKOUT / "examples" / "web.yaml"
 TUNNEL = CHECKOUT / "examples" / "tunnel.yaml"
-VIP, TUNNEL_VIP = "198.18.0.100", "198.18.0.103"
+KEPT = CHECKOUT / "examples" / "failover.yaml"
+GROUP = MANIFESTS / "directorgroup.yaml"
+VIP, TUNNEL_VIP, KEPT_VIP = "198.18.0.100", "198.18.0.103", "198.18.0.105"
 VICTIM, VICTIM_ADDRESS = "rs-2", "198.18.1.22"
 CLIENT = CHECKOUT / "tests" / "e2e" / "load.py"
 REQUESTS = f"for i in $(seq 12); do curl -sS --max-time 5 http://{VIP}/; done"
+
+MARGIN = 0.05
+"""Seconds by which the clocks of two guests may be compared wrongly."""
+
+LONGEST = 2.0
+"""Seconds that the crash of a director may cost a connection; on a quiet machine it is under half of one."""
 
 UNEXPECTED = (LabError, AssertionError, LookupError, StopIteration, ValueError, subprocess.SubprocessError)
 """What a step may end with; each makes it a failed step with a reason, never a traceback."""
@@ -38,7 +50,7 @@ class Demo:
 
     def run(self) -> bool:
         """Play all steps; False as soon as one is not as it should be."""
-        steps = (self.apply, self.spread, self.crash, self.repair, self.tunnel, self.delete)
+        steps = (self.apply, self.spread, self.crash, self.repair, self.tunnel, self.failover, self.delete)
         return all(self._step(step) for step in steps)
 
     def summary(self) -> None:
@@ -93,8 +105,8 @@ class Demo:
             client.wait(20)
         seen = json.loads(client.log.read_text().strip().splitlines()[-1])
         self._kubectl("get", "events", "--field-selector", "reason=RealServerDown")
-        verdict = self._verdict()
-        late = [failure for failure in seen["failures"] if failure[0] > verdict]
+        verdict, shift = self._verdict(), self.lab.guest_of("client").behind()
+        late = [failure for failure in seen["failures"] if failure[0] + shift > verdict + MARGIN]
         assert not late, f"{len(late)} requests failed after the verdict"
         total = sum(seen["answers"].values())
         return f"down in status after {took:.1f} s; {total} requests, {len(seen['failures'])} failed before, 0 after it"
@@ -126,10 +138,30 @@ class Demo:
         assert len(seen) > 1, f"one pod answered all: {answers}"
         return f"6 requests over {len(seen)} pods on 2 nodes; each saw the client's own address"
 
+    def failover(self) -> str:
+        """The active director crashes under a long-lived connection, which goes on."""
+        self._kubectl("apply", "-f", str(KEPT.relative_to(CHECKOUT)))
+        _until(lambda: self._status("kept").get("readyRealServers") == "6/6", 30, "six real servers up")
+        _until(lambda: self._mirrored() == "True", 30, "a standby that has every connection")
+        self._kubectl("get", "dg")
+        active = self._group()["activeDirector"]
+        with running(self.lab, "clients.py", "stream", KEPT_VIP, ECHO, "every=20") as stream:
+            time.sleep(2)
+            with self._loss_of(active):
+                time.sleep(4)
+                seen = stream.stop("stream")
+        _until(lambda: self._group()["activeDirector"] != active, 10, "another director in the status")
+        self._kubectl("get", "dg")
+        how = self._group()["lastFailover"]
+        say(f"   {how['node']} says: {how['reason']}, nobody held the addresses for {how.get('silent', '?')}")
+        assert not seen["broken"], f"the connection broke: {seen['broken']}"
+        assert seen["longest"] < LONGEST, f"it paused for {seen['longest']:.2f} s"
+        return f"the connection went on after {seen['longest']:.2f} s; active is {how['node']} now"
+
     def delete(self) -> str:
         """The virtual servers are deleted, and the kernel is clean."""
         director = self._director()
-        self._kubectl("delete", "-f", str(EXAMPLE.relative_to(CHECKOUT)))
+        self._kubectl("delete", "vs", "web", "kept")
         _until(lambda: VIP not in self._host(director, "ipvsadm -Sn", quiet=True), 15, "services gone")
         _until(lambda: VIP not in self._host(director, "ip -o address", quiet=True), 5, "address gone")
         self._host(director, "ipvsadm -Ln; ip -brief address", show=True)
@@ -139,14 +171,16 @@ class Demo:
         """Leave a lab that stays up as it was found, whatever happened."""
         for example in (EXAMPLE, TUNNEL):
             self.lab.kubectl("delete", "--ignore-not-found", "-f", str(example), check=False)
+        self.lab.kubectl("delete", "--ignore-not-found", "vs", "kept", check=False)
+        self.lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(GROUP), check=False)
         self.lab.host(VICTIM).run("service-ctl start web", check=False)
 
     def _verdict(self) -> float:
-        """When the agent had acted, by its own clock, which is the client's too: both run in one guest."""
+        """When the agent had acted, by the machine's clock: each guest has one of its own."""
         listed = json.loads(self.lab.kubectl("get", "events", "-o", "json").stdout)["items"]
         text = f"real server {VICTIM_ADDRESS}:80 is down"
         times = [one["eventTime"] for one in listed if one.get("message", "").startswith(text)]
-        return datetime.datetime.fromisoformat(max(times)).timestamp()
+        return datetime.datetime.fromisoformat(max(times)).timestamp() + self.lab.guest_of(self._director()).behind()
 
     def _kubectl(self, *words: str) -> None:
         say(f"   $ kubectl {' '.join(words)}")
@@ -166,6 +200,30 @@ class Demo:
 
     def _ready_nodes(self, name: str) -> list[str]:
         return [one["node"] for one in self._status(name).get("nodes") or [] if one["reason"] == "Programmed"]
+
+    @contextmanager
+    def _loss_of(self, director: str) -> Iterator[None]:
+        """Its machine dies, and is switched on again; where it shares one with others, its cables are pulled out."""
+        stream = "while a client echoes 50 messages a second over one connection"
+        if self.lab.guest_of(director).hosts != [director]:
+            say(f"   all cables of {director} are pulled out {stream}")
+            with cut(self.lab, director):
+                yield
+            return
+        say(f"   kill -9 of the whole machine {director}, {stream}")
+        self.lab.crash(director)
+        try:
+            yield
+        finally:
+            say(f"   {director} is switched on again")
+            self.lab.boot(director)
+
+    def _group(self) -> dict[str, Any]:
+        return dict(json.loads(self.lab.kubectl("get", "dg", "default", "-o", "json").stdout).get("status") or {})
+
+    def _mirrored(self) -> str:
+        conditions = self._status("kept").get("conditions") or []
+        return next((str(one["status"]) for one in conditions if one["type"] == "Mirrored"), "")
 
     def _real_server(self) -> dict[str, Any]:
         return next(one for one in self._status()["realServers"] if one["address"] == VICTIM_ADDRESS)
@@ -193,7 +251,7 @@ def _until(check: Callable[[], object], seconds: float, what: str) -> None:
 def main() -> int:
     """Play the demo; returns the exit code."""
     os.chdir(CHECKOUT)
-    lab = Lab(os.environ.get("LAB", "lab"))
+    lab = Lab(os.environ.get("LAB", "lab"), topology="three")  # directors that are machines of their own can crash
     found = lab.is_up
     keep = found or os.environ.get("KEEP") == "1"
     interrupts.listen()
