@@ -151,7 +151,7 @@ def test_a_director_with_pods_serves_them_itself() -> None:
     assert table(plan) == {
         "TCP 198.18.0.100:80": {"10.244.11.11:8080": DestinationContent(1), "198.18.0.31:80": tunnelled(1)}
     }
-    assert {one.link for one in plan.state.addresses} == {"eth0"}
+    assert {one.link for one in plan.state.addresses} == {"eth0", "lo"}
 
 
 def test_a_pod_whose_node_is_not_known_gets_nothing_and_the_status_says_why() -> None:

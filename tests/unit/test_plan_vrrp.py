@@ -58,7 +58,12 @@ def test_the_active_director_is_the_one_that_holds_the_token() -> None:
     held = State(addresses=frozenset({token(51)}))
     assert vrrp.active(known, "director-1", held) == {"default"}
     assert vrrp.active(known, "node-1", held) == frozenset(), "it is no director, whatever it holds"
-    assert planned(known, Standing(frozenset({"default"}))).state.addresses == {VIP}
+    assert planned(known, Standing(frozenset({"default"}))).state.addresses == {VIP, token(51)}
+
+
+def test_a_token_that_a_dead_keepalived_left_behind_makes_nobody_active() -> None:
+    left = State(addresses=frozenset({token(51), VIP}), electing=False)
+    assert vrrp.active(world(), "director-1", left) == frozenset()
 
 
 def test_times_and_order_are_as_the_group_says() -> None:
@@ -153,7 +158,7 @@ def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -
             (GroupRole.STANDBY, Reason.DIRECTOR_STANDBY),
         ),
         (State(electing=True), Standing(), None, (GroupRole.NOT_READY, Reason.NOT_PROGRAMMED_YET)),
-        (State(), Standing(), None, (GroupRole.NOT_READY, Reason.KEEPALIVED_DOWN)),
+        (State(electing=False), Standing(), None, (GroupRole.NOT_READY, Reason.KEEPALIVED_DOWN)),
         (State(), Standing(frozenset({"a"})), None, (GroupRole.ACTIVE, Reason.DIRECTOR_ACTIVE)),
         (State(), Standing(), Finding(False, Reason.PURGING, ""), (GroupRole.NOT_READY, Reason.PURGING)),
     ],

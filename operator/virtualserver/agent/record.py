@@ -70,7 +70,7 @@ class Record:
                 case ReplaceRules():
                     rules = rules or operation.rules != Rules()
                 case ConfigureInstances():
-                    addresses.update(address for one in operation.instances for address in one.addresses)
+                    addresses.update(address for one in operation.instances for address in one.holds)
                 case StartDaemon():
                     daemons[operation.daemon.role] = found.indexes.get(operation.daemon.link, 0)
                 case _:
@@ -95,7 +95,7 @@ class Record:
     def settle(self, desired: State, actual: State) -> None:
         """Forget what is neither wanted nor there any more."""
         owned = self.owned
-        told = {one for state in (desired, actual) for router in state.instances.values() for one in router.addresses}
+        told = {one for state in (desired, actual) for router in state.instances.values() for one in router.holds}
         addresses = actual.addresses | desired.addresses | told
         self._keep(
             replace(

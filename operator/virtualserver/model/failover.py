@@ -37,6 +37,11 @@ class Instance:
     version: int = 4
     addresses: tuple[LinkAddress, ...] = ()
 
+    @property
+    def holds(self) -> tuple[LinkAddress, ...]:
+        """Everything that the active director holds."""
+        return (token(self.router_id), *self.addresses)
+
 
 def token(router_id: int) -> LinkAddress:
     """Return the address that the active director of a virtual router holds on its loopback link.

@@ -223,7 +223,7 @@ class State:
     decapsulations: frozenset[Decapsulation] = frozenset()
     instances: Mapping[str, Instance] = field(default_factory=dict)
     eligible: frozenset[str] = frozenset()
-    electing: bool = False
+    electing: bool = True
     daemons: frozenset[SyncDaemon] = frozenset()
     indexes: Mapping[str, int] = field(default_factory=dict)
 

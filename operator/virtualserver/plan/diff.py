@@ -256,8 +256,8 @@ def _announcements(
     """Addresses of a group come from keepalived; what has gone missing of them although it holds them is put back."""
     unsettled = {key.address for key in unready}
     served = {key.address for key in desired.services}
-    told = {one for router in actual.instances.values() for one in router.addresses}
-    held = {one for router in desired.instances.values() for one in router.addresses} - told
+    told = {one for router in actual.instances.values() for one in router.holds}
+    held = {one for router in desired.instances.values() for one in router.holds} - told
     missing = [one for one in desired.addresses - waiting - held if one not in actual.addresses]
 
     def order(address: LinkAddress) -> tuple[bool, tuple[tuple[int, int], str]]:

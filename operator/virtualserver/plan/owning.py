@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from virtualserver.model.failover import SyncDaemon, SyncRole
+from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import settings, vrrp
 from virtualserver.plan.eligibility import Standing
@@ -47,13 +47,21 @@ def joined(
         sysctls |= settings.mirroring(first)
     return replace(
         state,
-        addresses=state.addresses | {one for name in held.standing.active for one in addresses.get(name, ())},
+        addresses=state.addresses | _held(instances, held.standing.active, addresses),
         sysctls=sysctls,
         rules=replace(state.rules, members=frozenset(members)),
         instances=instances,
         eligible=frozenset(name for name, finding in groups.items() if finding is None),
         daemons=frozenset(daemons),
     )
+
+
+def _held(
+    instances: Mapping[str, Instance], active: frozenset[str], addresses: Mapping[str, frozenset[LinkAddress]]
+) -> frozenset[LinkAddress]:
+    """Return what the active director of these groups holds."""
+    tokens = {token(one.router_id) for name, one in instances.items() if name in active}
+    return frozenset(tokens | {one for name in active for one in addresses.get(name, ())})
 
 
 def mirrors(world: World, group: str) -> bool:

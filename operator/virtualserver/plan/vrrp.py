@@ -52,7 +52,12 @@ def links(spec: DirectorGroupSpec) -> tuple[str, ...]:
 
 
 def active(world: World, node: str, actual: State) -> frozenset[str]:
-    """Return the groups whose active director this node is: it holds their tokens."""
+    """Return the groups whose active director this node is: it holds their tokens, and keepalived says so to others.
+
+    A token that a dead keepalived left behind means nothing: another director is taking over.
+    """
+    if not actual.electing:
+        return frozenset()
     return frozenset(
         name
         for name, group in serving(world).items()
