@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -135,7 +136,7 @@ class Loop:
         """Look again for ever; ends only by cancellation."""
         while True:
             self._wake.clear()
-            started = self._clock()
+            spent = time.process_time()
             try:
                 await self.once()
                 self.last_round = self._clock()
@@ -146,7 +147,7 @@ class Loop:
                 # Nothing is fatal after start-up, nothing is swallowed: said here, tried again below.
                 log.exception("round failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._pause(self._clock() - started))
+                await asyncio.wait_for(self._wake.wait(), self._pause(time.process_time() - spent))
 
     async def once(self) -> None:
         """One round: judge, watch, program, report."""
@@ -175,7 +176,8 @@ class Loop:
     def _pause(self, took: float) -> float:
         """Seconds until the kernel is looked at again unprompted: foreign changes are found by looking only.
 
-        A round costs at most a fifth of the time, however large the table is.
+        A round costs at most a fifth of the processor, however large the table is. ``took`` is processor time: on a
+        busy node a round lasts longer, and is needed as often.
         """
         if not self._programmer.owned.services:
             return IDLE_PAUSE
