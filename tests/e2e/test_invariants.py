@@ -254,14 +254,14 @@ TRACES = (
 
 def test_the_clean_up_command_leaves_a_node_as_it_was_and_the_agent_makes_it_serve_again(cluster: Cluster) -> None:
     nodes = (NODE, "node-1")
-    before = {node: traces(cluster, node) for node in nodes}
+    before = {node: without_group(traces(cluster, node)) for node in nodes}
     cluster.serve(TUNNELLED, "2/2")
     cluster.nodes_ready()
     for node in nodes:
         agent = cluster.lab.agents[node]
         agent.stop()
         assert traces(cluster, node) != before[node], "stopping leaves everything"
-        command = f"STATE_DIR={agent.state} python -m virtualserver clean-up"
+        command = f"STATE_DIR={agent.state} RUN_DIR={agent.run_dir} python -m virtualserver clean-up"
         assert "removed: " in cluster.director(command, node)
         assert traces(cluster, node) == before[node]
         assert cluster.director(command, node).endswith("nothing of ours is in this node's kernel")
@@ -269,6 +269,11 @@ def test_the_clean_up_command_leaves_a_node_as_it_was_and_the_agent_makes_it_ser
     cluster.available(ready="2/2", seconds=60)
     cluster.nodes_ready()
     assert len(cluster.fetch(4)) == 4
+
+
+def without_group(lines: list[str]) -> list[str]:
+    """Without what a director holds for its group alone: its token, and the rules on its fellow directors."""
+    return [line for line in lines if "127.118.115." not in line and "VIRTUALSERVER-MEMBERS" not in line]
 
 
 def traces(cluster: Cluster, node: str) -> list[str]:
