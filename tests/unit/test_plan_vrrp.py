@@ -10,7 +10,7 @@ import pytest
 from unit.builders import Json, director_group, node, store, virtual_server
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.reasons import Reason
-from virtualserver.model.failover import Member, SyncRole, token
+from virtualserver.model.failover import Instance, Member, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import desired, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
@@ -22,6 +22,7 @@ from virtualserver.plan.world import World
 
 OWN = frozenset({LinkAddress("eth0", ip_address("198.18.0.11"), 24), LinkAddress("eth0", ip_address("fe80::11"), 64)})
 VIP = LinkAddress("eth0", ip_address("198.18.0.100"), 32)
+ROUTER = {"a": Instance("a", 51, "eth0", 100, 3, 250, links=("eth0", "eth1"))}
 REQUEST = {"id": "7", "to": "director-2", "reason": "new memory"}
 
 
@@ -153,6 +154,18 @@ def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -
     [
         (
             State(electing=True, eligible=frozenset({"a"})),
+            Standing(),
+            None,
+            (GroupRole.STANDBY, Reason.DIRECTOR_STANDBY),
+        ),
+        (
+            State(electing=True, eligible=frozenset({"a"}), instances=ROUTER, down=frozenset({"eth1"})),
+            Standing(),
+            None,
+            (GroupRole.NOT_READY, Reason.LINK_DOWN),
+        ),
+        (
+            State(electing=True, eligible=frozenset({"a"}), instances=ROUTER, down=frozenset({"eth7"})),
             Standing(),
             None,
             (GroupRole.STANDBY, Reason.DIRECTOR_STANDBY),

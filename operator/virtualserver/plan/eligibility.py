@@ -44,6 +44,9 @@ def role(name: str, found: Finding | None, standing: Standing, actual: State) ->
         return GroupRole.NOT_READY, found
     if not actual.electing:
         return GroupRole.NOT_READY, Finding(False, Reason.KEEPALIVED_DOWN, "keepalived does not run on this node")
+    if name in actual.instances and (dead := sorted(actual.down.intersection(actual.instances[name].links))):
+        text = f"link {dead[0]} is down or has nothing at its other end"
+        return GroupRole.NOT_READY, Finding(False, Reason.LINK_DOWN, text)
     if name not in actual.eligible:
         return GroupRole.NOT_READY, Finding(False, Reason.NOT_PROGRAMMED_YET, "its kernel is being programmed")
     return GroupRole.STANDBY, Finding(
