@@ -131,7 +131,7 @@ def test_an_agent_says_of_a_group_only_what_its_own_node_is(group: ApiServer, tm
         if said[0] != 0:
             break
     _refused(said, "names no node")
-    failover = {"node": "node-1", "reason": "First", "message": "m"}
+    failover = {"node": "node-1", "reason": "Requested", "message": "m", "request": "of this term only"}
     active: Status = {"directors": [_entry("node-1", "Active")], "activeDirector": "node-1", "lastFailover": failover}
     assert first.apply(active, GROUP)[0] == 0
     assert second.apply({"directors": [_entry("node-2")]}, GROUP)[0] == 0

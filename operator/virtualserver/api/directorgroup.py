@@ -10,7 +10,7 @@ from virtualserver.api import rules
 from virtualserver.api.base import ApiModel
 from virtualserver.api.failover import DirectorReport, Failover, FailoverRequest, Mirroring, Vrrp, by_node
 from virtualserver.api.listrules import UNIQUE_ADDRESSES
-from virtualserver.api.rule import Checked, Distinct
+from virtualserver.api.rule import MAP_TYPE, Checked, Distinct
 from virtualserver.api.status import Condition
 from virtualserver.api.values import Address, LinkName, Network
 
@@ -97,7 +97,12 @@ class DirectorGroupStatus(ApiModel):
     active_director: str | None = Field(None, description="Node that holds the virtual addresses of this group.")
     standbys: str | None = Field(None, description="Nodes that can take over, in the order of their priorities.")
     directors: list[DirectorReport] = by_node("What each director says of itself.")
-    last_failover: Failover | None = Field(None, description="How the addresses came to the active director.")
+    last_failover: Failover | None = Field(
+        None,
+        description="How the addresses came to the active director.",
+        # whole, or some of its fields would still be those of the director before, and that one's to remove
+        json_schema_extra={MAP_TYPE: "atomic"},
+    )
     failover_request: FailoverRequest | None = Field(
         None, description="A planned failover that somebody asked for (virtualserver failover)."
     )

@@ -19,6 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, ValidationError, core
 
 RULES = "x-kubernetes-validations"
 LIST_TYPE, LIST_KEYS = "x-kubernetes-list-type", "x-kubernetes-list-map-keys"
+MAP_TYPE = "x-kubernetes-map-type"
 
 
 @dataclass(frozen=True, slots=True)

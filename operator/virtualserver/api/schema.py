@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from virtualserver.api.rule import LIST_KEYS, LIST_TYPE, RULES
+from virtualserver.api.rule import LIST_KEYS, LIST_TYPE, MAP_TYPE, RULES
 
 Schema = dict[str, Any]
 
@@ -43,6 +43,7 @@ KEYWORDS = (
     "items",
     LIST_TYPE,
     LIST_KEYS,
+    MAP_TYPE,
     RULES,
 )
 """What may stand in a schema, in the order in which it is written."""
