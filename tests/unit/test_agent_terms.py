@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from unit.builders import director_group, node, store, virtual_server
+from unit.builders import Json, director_group, node, store, virtual_server
 from virtualserver.agent.patience import Patience
 from virtualserver.agent.record import Record
+from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.kernel.fake import FakeKernel
@@ -101,3 +102,27 @@ def test_a_director_that_keeps_losing_its_addresses_must_rest() -> None:
         steadiness.held(groups, frozenset({"default"}), State(), number)
         found = steadiness.held(groups, frozenset(), State(), number + 0.5)
     assert "lost the addresses" in found["default"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "cordoned", "rests"),
+    [({"id": "7", "reason": "drill"}, False, False), (None, True, False), (None, False, True)],
+)
+def test_addresses_that_are_given_away_on_purpose_are_no_trouble(
+    tmp_path: Path, request_: Json | None, cordoned: bool, rests: bool
+) -> None:
+    """A drill moves them more often than a director loses them that is to be relied on."""
+    group, here = director_group(), node()
+    here["spec"] |= {"unschedulable": cordoned}
+    idle = store(virtual_servers=[virtual_server()], groups=[director_group()], nodes=[node()]).world()
+    group["status"] |= {"failoverRequest": request_} if request_ else {}
+    asked = store(virtual_servers=[virtual_server()], groups=[group], nodes=[here]).world()
+    case = Case(tmp_path)
+    case.taken = False
+    standings = Standings(case.terms, Steadiness(), lambda _: False, lambda: case.now)
+    for _ in range(4):
+        standings.look(asked, "director-1", ACTIVE)
+        case.now += 1
+        found = standings.look(idle, "director-1", STANDBY)
+        case.now += 1
+    assert bool(found.held) is rests

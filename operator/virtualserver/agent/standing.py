@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.eligibility import Standing
-from virtualserver.plan.world import World
+from virtualserver.plan.world import DirectorGroup, World
 
 ANSWER_WITHIN = 10.0
 """Seconds in which a planned failover must happen; after that nobody yields for it any more."""
@@ -24,6 +24,7 @@ class Standings:
     def __init__(self, terms: Terms, steadiness: Steadiness, behind: Behind, clock: Callable[[], float]) -> None:
         self._terms, self._steadiness, self._behind, self._clock = terms, steadiness, behind, clock
         self._asked: dict[str, float] = {}
+        self._given: dict[str, float] = {}
 
     def look(self, world: World, node: str, actual: State) -> Standing:
         """Return this node's standing; raises KernelError and RecordError."""
@@ -36,6 +37,15 @@ class Standings:
             active,
             purging,
             frozenset(name for name in groups if name not in active and self._behind(name)),
-            self._steadiness.held(groups, active, actual, now),
+            self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now)),
             frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
         )
+
+    def _given_away(self, world: World, node: str, groups: Mapping[str, DirectorGroup], now: float) -> frozenset[str]:
+        """Return the groups that somebody wants to be elsewhere, or wanted a moment ago: the answer may be known here
+        before it is seen that the addresses are gone."""
+        drained = node in world.nodes and world.nodes[node].cordoned
+        wanted = {name for name, group in groups.items() if drained or group.ownership.request is not None}
+        self._given = {name: since for name, since in self._given.items() if now - since < ANSWER_WITHIN}
+        self._given |= dict.fromkeys(wanted, now)
+        return frozenset(self._given)

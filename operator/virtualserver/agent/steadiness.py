@@ -28,12 +28,20 @@ class Steadiness:
         self._held: dict[str, float] = {}
 
     def held(
-        self, groups: Mapping[str, DirectorGroup], active: frozenset[str], actual: State, now: float
+        self,
+        groups: Mapping[str, DirectorGroup],
+        active: frozenset[str],
+        actual: State,
+        now: float,
+        given: frozenset[str] = frozenset(),
     ) -> dict[str, str]:
-        """Return the groups that this node stays out of for a while, each with the reason in words."""
+        """Return the groups that this node stays out of for a while, each with the reason in words.
+
+        Addresses of ``given`` groups are given away because somebody wants that: it says nothing about the node.
+        """
         for link in actual.down - self._down:
             self._note(f"link {link}", now)
-        for name in self._active - active:
+        for name in self._active - active - given:
             self._note(f"group {name}", now)
         self._down, self._active = actual.down, active
         self._held = {what: since for what, since in self._held.items() if now - since < REST}
