@@ -59,7 +59,9 @@ def test_connections_are_kept_while_nobody_else_serves_them(tmp_path: Path) -> N
     case = Case(tmp_path)
     case.purging(ACTIVE)
     case.taken = False
-    assert not case.purging(STANDBY)
+    active, purging, former = case.terms.look(WORLD, "director-1", STANDBY)
+    assert (active, purging) == (frozenset(), frozenset())
+    assert former == {"default"}, "until it is known who is active, it is no standby that somebody may yield to"
     assert case.record.owned.served == {"default"}
 
 

@@ -170,6 +170,12 @@ def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -
             None,
             (GroupRole.STANDBY, Reason.DIRECTOR_STANDBY),
         ),
+        (
+            State(electing=True, eligible=frozenset({"a"})),
+            Standing(former=frozenset({"a"})),
+            None,
+            (GroupRole.NOT_READY, Reason.NO_ACTIVE_DIRECTOR),
+        ),
         (State(electing=True), Standing(), None, (GroupRole.NOT_READY, Reason.NOT_PROGRAMMED_YET)),
         (State(electing=False), Standing(), None, (GroupRole.NOT_READY, Reason.KEEPALIVED_DOWN)),
         (State(), Standing(frozenset({"a"})), None, (GroupRole.ACTIVE, Reason.DIRECTOR_ACTIVE)),

@@ -29,7 +29,7 @@ class Standings:
     def look(self, world: World, node: str, actual: State) -> Standing:
         """Return this node's standing; raises KernelError and RecordError."""
         now = self._clock()
-        active, purging = self._terms.look(world, node, actual)
+        active, purging, former = self._terms.look(world, node, actual)
         groups = directed_groups(world, node)
         requests = {group.ownership.request.id for group in groups.values() if group.ownership.request is not None}
         self._asked = {one: self._asked.get(one, now) for one in requests}
@@ -39,6 +39,7 @@ class Standings:
             frozenset(name for name in groups if name not in active and self._behind(name)),
             self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now)),
             frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
+            former,
         )
 
     def _given_away(self, world: World, node: str, groups: Mapping[str, DirectorGroup], now: float) -> frozenset[str]:

@@ -33,8 +33,9 @@ class Terms:
         self._kernel, self._record, self._taken, self._clock = kernel, record, taken, clock
         self._since: dict[str, float] = {}
 
-    def look(self, world: World, node: str, actual: State) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the groups that this node is active in, and those whose connections are to be forgotten first.
+    def look(self, world: World, node: str, actual: State) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """Return the groups that this node is active in, those whose connections are to be forgotten first, and those
+        that it was active in while nobody is known to be active now: it may become so again, with its connections.
 
         Raises KernelError and RecordError.
         """
@@ -44,7 +45,7 @@ class Terms:
         forgotten = {name for name in ended if self._forgotten(name, _addresses(world, name), actual)}
         self._since = {name: since for name, since in self._since.items() if name in ended - forgotten}
         self._record.serve(served - forgotten)
-        return active, frozenset(ended - forgotten)
+        return active, frozenset(ended - forgotten), frozenset(served - active - ended)
 
     def _forgotten(self, name: str, addresses: frozenset[IPAddress], actual: State) -> bool:
         if name not in self._since:

@@ -23,7 +23,8 @@ class Standing:
 
     ``active``: it holds their addresses. ``purging``: connections of its former term must be forgotten first.
     ``behind``: it does not have the active director's connections yet. ``held``: its link is not to be relied on, and
-    why. ``lapsed``: ids of requests that nobody has answered in time.
+    why. ``lapsed``: ids of requests that nobody has answered in time. ``former``: it held their addresses, and does
+    not know yet who does now; when it does, it has connections to forget.
     """
 
     active: frozenset[str] = frozenset()
@@ -31,6 +32,7 @@ class Standing:
     behind: frozenset[str] = frozenset()
     held: Mapping[str, str] = field(default_factory=dict)
     lapsed: frozenset[str] = frozenset()
+    former: frozenset[str] = frozenset()
 
 
 NO_STANDING = Standing()
@@ -47,6 +49,9 @@ def role(name: str, found: Finding | None, standing: Standing, actual: State) ->
     if name in actual.instances and (dead := sorted(actual.down.intersection(actual.instances[name].links))):
         text = f"link {dead[0]} is down or has nothing at its other end"
         return GroupRole.NOT_READY, Finding(False, Reason.LINK_DOWN, text)
+    if name in standing.former:
+        text = "it has let go of the addresses, and nobody is heard to hold them"
+        return GroupRole.NOT_READY, Finding(False, Reason.NO_ACTIVE_DIRECTOR, text)
     if name not in actual.eligible:
         return GroupRole.NOT_READY, Finding(False, Reason.NOT_PROGRAMMED_YET, "its kernel is being programmed")
     return GroupRole.STANDBY, Finding(
