@@ -37,12 +37,15 @@ def lab() -> Iterator[Lab]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Leave logs, tables, addresses and routes of the lab for every failed test that used it."""
+    """Leave what a person needs for every failed test: logs, tables, addresses and routes of its lab, its history."""
     report = yield
-    made = getattr(item, "funcargs", {}).get("lab")
-    if report.failed and report.when in ("setup", "call") and isinstance(made, Lab):
+    used = getattr(item, "funcargs", {})
+    made = next((one for one in used.values() if isinstance(one, Lab)), None)
+    if report.failed and report.when in ("setup", "call") and made is not None:
         folder = ARTIFACTS / item.nodeid.replace("/", "_").replace("::", "-")[-100:]
         try:
+            if "pair" in used:
+                used["pair"].history.save(folder / "history.json")
             made.artifacts(folder)
             report.sections.append(("artifacts", f"logs, ipvsadm -Ln, addresses, routes: {folder}"))
         except Exception as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from e2e.pair import Pair
 from e2e.world import Cluster
+from lab import names
 from lab.lab import Lab
 
 
@@ -18,3 +21,30 @@ def cluster(lab: Lab) -> Iterator[Cluster]:
         yield made
     finally:
         made.tidy()
+
+
+@pytest.fixture(scope="session")
+def three() -> Iterator[Lab]:
+    """A second lab, whose directors are machines of their own; it goes with the last test that uses it."""
+    with Lab(names.beside(names.of_tests(), "three"), topology="three", quiet=True) as made:
+        Pair(made).prepare()
+        yield made
+
+
+@pytest.fixture
+def pair(three: Lab) -> Iterator[Pair]:
+    """Two directors, one active and one standby, that serve; after the test they do so again."""
+    made = Pair(three)
+    made.ready()
+    yield made
+    made.heal()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+    """The second lab would hold up all tests that come after those that use it."""
+    made = getattr(item, "funcargs", {}).get("three")
+    done = yield
+    if made is not None and "three" not in getattr(nextitem, "fixturenames", ()):
+        made.down()
+    return done

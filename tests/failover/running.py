@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, SIGUSR1
 from typing import Any
@@ -52,7 +52,8 @@ class Program:
 
     def end(self) -> None:
         if self.process.running:
-            self.process.signal(SIGKILL)
+            with suppress(LabError):  # it has just ended by itself
+                self.process.signal(SIGKILL)
             self.process.wait(10)
 
 

@@ -1,0 +1,257 @@
+"""Two directors that are machines of their own, in the words of the tests of what happens to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import pairwise
+from signal import SIGKILL, SIGUSR1
+from typing import Any
+
+from e2e.world import Json, eventually, virtual_server
+from failover import history, running
+from failover.history import History
+from failover.running import Program, folder_of
+from failover.subject import DIRECTORS, ECHO, holder, holds
+from lab.guest import CHECKOUT
+from lab.lab import Lab
+
+DIRECT, DIRECT6 = "198.18.0.150", "fd00:18::150"
+NAT, NAT6 = "198.18.0.151", "fd00:18::151"
+VIPS = (DIRECT, DIRECT6, NAT, NAT6)
+GROUPS = "/apis/virtualserver.dev/v1alpha1/directorgroups"
+QUICK = {"advertisementInterval": "100ms", "preempt": False, "preferredNodes": ["director-1", "director-2"]}
+"""The defaults, where a figure matters; more important than another is director-1 in all tests."""
+PATIENT = QUICK | {"advertisementInterval": "300ms"}
+"""Where only the order of owners matters: the guests share two processors with whatever else runs."""
+MONITOR = {"type": "TCP", "interval": "1s", "timeout": "900ms", "fall": 3}
+"""Its verdict must not change because the machine is busy: it would change the hash."""
+
+
+def echo(name: str, addresses: Sequence[str], servers: Sequence[str], **spec: Any) -> Json:
+    """A virtual server whose hash finds the same real server on either director."""
+    made = {"addresses": list(addresses), "scheduler": {"name": "mh"}, "monitors": [MONITOR]}
+    return virtual_server(name, ECHO, **made | {"realServers": [{"address": one} for one in servers]} | spec)
+
+
+NODES = ("198.18.0.31", "198.18.0.32", "fd00:18::31", "fd00:18::32")
+BEHIND = ("198.18.1.21", "198.18.1.22", "fd00:18:1::21", "fd00:18:1::22")
+UDP = {"ports": [{"port": ECHO, "protocol": "UDP"}], "monitors": []}
+SERVED = (
+    echo("direct", [DIRECT, DIRECT6], NODES, forwarding={"mode": "DirectRouting"}),
+    echo("datagrams", [DIRECT], NODES[:2], forwarding={"mode": "DirectRouting"}, **UDP),
+    echo("nat", [NAT, NAT6], BEHIND),
+)
+"""What every test finds served."""
+
+
+def other(director: str) -> str:
+    return next(name for name in DIRECTORS if name != director)
+
+
+class Clients:
+    """Connections that stand, by virtual address."""
+
+    def __init__(self, held: Mapping[str, Program], note: Callable[..., None]) -> None:
+        self._held, self._note = held, note
+
+    def begin(self) -> None:
+        """Write one byte on each, over as many seconds as the option `spread` says."""
+        for program in self._held.values():
+            program.process.signal(SIGUSR1)
+
+    def lost(self) -> list[str]:
+        """Once all have answered or long enough not: which were lost, in words."""
+        results = {vip: program.event("used", 60) for vip, program in self._held.items()}
+        self._note("connections used", results=results)
+        return [f"{vip}: {lost}" for vip, used in results.items() for lost in history.nothing_lost(used)]
+
+    def use(self) -> list[str]:
+        """Both, one after the other."""
+        self.begin()
+        return self.lost()
+
+
+class Pair:
+    """The lab's two directors during one test; what is seen goes into `history`."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.history = History()
+
+    # -- what is so -------------------------------------------------------------------------------------------------
+
+    def status(self, group: str = "default") -> Json:
+        return dict(self.lab.api.request("GET", f"{GROUPS}/{group}").get("status") or {})
+
+    def report(self, director: str, group: str = "default") -> Json:
+        """What a director says of itself."""
+        found = self.status(group).get("directors") or []
+        return next((dict(one) for one in found if one["node"] == director), {})
+
+    def roles(self, group: str = "default") -> Json:
+        return {one["node"]: one["role"] for one in self.status(group).get("directors") or []}
+
+    def condition(self, kind: str, group: str = "default") -> Json:
+        found = self.status(group).get("conditions") or []
+        return next((dict(one) for one in found if one["type"] == kind), {})
+
+    def active(self, vip: str = DIRECT) -> str:
+        """The only director whose kernel has the address."""
+        return holder(self.lab, vip)
+
+    def holds(self, director: str, vip: str = DIRECT) -> bool:
+        return holds(self.lab, director, vip)
+
+    def becomes(self, director: str, role: str, group: str = "default", seconds: float = 40) -> None:
+        """Wait until a director says that it is that."""
+
+        def check() -> bool:
+            return bool(self.report(director, group).get("role") == role)
+
+        eventually(check, seconds, f"{director} is {role} of {group}")
+
+    def in_step(self, group: str = "default", seconds: float = 60) -> None:
+        """Wait until one director is active and the other can take over."""
+        roles = ["Active", "Standby"]
+        eventually(lambda: sorted(self.roles(group).values()) == roles, seconds, f"{group} is {roles}")
+
+    # -- what is done -----------------------------------------------------------------------------------------------
+
+    def vrrp(self, settings: Json, group: str = "default") -> None:
+        """Set how the group elects; returns once both directors do so."""
+        self.lab.kubectl("patch", "dg", group, "--type=merge", "-p", json.dumps({"spec": {"vrrp": settings}}))
+        line = f"advert_int {int(settings['advertisementInterval'].removesuffix('ms')) / 1000:g}\n"
+        for name in DIRECTORS:
+            eventually(partial(self._configured, name, line), 15, f"{name}: {line}")
+
+    def _configured(self, director: str, line: str) -> bool:
+        file = f"{self.lab.keepalived[director].run_dir}/keepalived.conf"
+        return line in self.lab.host(director).run(f"cat {file}").out
+
+    def crash(self, director: str) -> None:
+        """Cut its power."""
+        self.note("crash", director=director)
+        self.lab.crash(director)
+
+    def command(self, *words: str) -> str:
+        """Run `virtualserver` as a person with a kubeconfig does; returns what it printed."""
+        environment = os.environ | {"KUBECONFIG": str(self.lab.api.kubeconfig)}
+        environment |= {"PYTHONPATH": str(CHECKOUT / "operator")}
+        program = [sys.executable, "-m", "virtualserver", *words]
+        done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        self.note("command", words=words, code=done.returncode, out=done.stdout, err=done.stderr)
+        assert done.returncode == 0, f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def restart(self, *directors: str) -> None:
+        """Crash these directors' agents, and start them: they forget how often addresses were lost."""
+        for name in directors:
+            self.lab.agents[name].stop(SIGKILL)
+            self.lab.agents[name].start()
+
+    # -- before and after a test ------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Serve what all tests use."""
+        for manifest in SERVED:
+            self.lab.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+        self.ready()
+
+    def ready(self) -> None:
+        """Everything runs, and either director could serve."""
+        self.vrrp(PATIENT)
+        self.in_step()
+        eventually(self._served, 40, "all real servers are up, and both directors have them")
+
+    def heal(self) -> None:
+        """Start what a test stopped, and let directors forget that they lost their addresses: some tests in a row
+        would otherwise look like a director that is not to be relied on."""
+        for name in DIRECTORS:
+            if not self.lab.guest_of(name).alive:
+                self.lab.boot(name)
+            self.lab.keepalived[name].start()
+        losers = {owner for vip in self.history.addresses for owner in self.history.owners(vip).order[:-1]}
+        self.restart(*losers)
+        for agent in self.lab.agents.values():
+            agent.start()
+
+    def _served(self) -> bool:
+        listed = self.lab.api.request("GET", "/apis/virtualserver.dev/v1alpha1/virtualservers")["items"]
+        found = {one["metadata"]["name"]: (one.get("status") or {}).get("readyRealServers") for one in listed}
+        servers = {one["metadata"]["name"]: len(one["spec"]["realServers"]) for one in SERVED}
+        tables = [self.lab.host(name).run("ipvsadm -Sn").out.count("\n-a ") for name in DIRECTORS]
+        return all(found.get(name) == f"{count}/{count}" for name, count in servers.items()) and (
+            tables == [sum(servers.values())] * len(DIRECTORS)
+        )
+
+    # -- what is seen -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watched(self, *addresses: str) -> Iterator[None]:
+        """Record who holds the addresses during the block; all that are served, unless told which."""
+        seen = None
+        try:
+            with running.watched(self.lab, *(addresses or VIPS)) as seen:
+                yield
+        finally:
+            self.history.seen += seen.seen if seen is not None else []
+
+    @contextmanager
+    def connections(self, count: int = 40, *options: str, vips: Sequence[str] = VIPS) -> Iterator[Clients]:
+        """So many established connections to each address."""
+        with ExitStack() as stack:
+            held = {vip: stack.enter_context(running.held(self.lab, vip, count, *options)) for vip in vips}
+            self.states("connections stand")
+            yield Clients(held, self.note)
+
+    @contextmanager
+    def datagrams(self, vip: str = DIRECT) -> Iterator[Callable[[], float]]:
+        """A datagram every 5 ms; the value of the block ends it, and returns the longest time without an answer, in
+        seconds, from a moment after the begin of the block on."""
+        file = folder_of(self.lab) / f"datagrams-{time.time_ns()}.json"
+        with running.running(self.lab, "clients.py", "datagrams", vip, ECHO, f"times={file}") as program:
+            time.sleep(1)
+            began = time.time()
+
+            def longest() -> float:
+                program.stop("datagrams")
+                shift = self.lab.guest_of("client").behind()
+                times = [at + shift for at in json.loads(file.read_text())]
+                gaps = sorted(((b - a, a) for a, b in pairwise(times) if a > began - 0.05), reverse=True)
+                self.note("longest gaps of datagrams", gaps=[(round(at, 4), round(gap, 4)) for gap, at in gaps[:5]])
+                return float(gaps[0][0])
+
+            yield longest
+
+    def note(self, what: str, **fields: Any) -> None:
+        self.history.note(time.time(), what, **fields)
+
+    def states(self, when: str, *directors: str) -> None:
+        """What the kernels hold."""
+        for name in directors or DIRECTORS:
+            self.note(f"kernel: {when}", **running.state(self.lab, name))
+
+    def figure(self, what: str, value: float) -> None:
+        """Keep a measured figure, and print it (`pytest -rP` shows those of tests that pass)."""
+        self.note(what, value=value)
+        print(f"{what}: {value:.3f}")
+
+    def check(self, *findings: list[str]) -> None:
+        """All that is wrong, at once."""
+        wrong = [one for found in findings for one in found]
+        assert not wrong, "\n".join(wrong)
+
+    def moved(self, *owners: str) -> None:
+        """Every address was held by these, one after the other, and by one of them at a time."""
+        self.check(*(history.moved(self.history, vip, *owners) for vip in VIPS), history.one_owner(self.history, SHORT))
+
+
+SHORT = 0.5
+"""Seconds for which packets of a director that has just gone may still be seen: bridges and guests have queues."""

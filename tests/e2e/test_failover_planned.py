@@ -1,0 +1,75 @@
+"""Addresses are handed over because somebody wants it: nothing is lost, and hardly anybody notices."""
+
+from __future__ import annotations
+
+import time
+
+from e2e.pair import PATIENT, Pair, other
+from failover.quiet import guests_first
+
+SLOW = PATIENT | {"advertisementInterval": "1000ms"}
+"""A crash would cost 2 to 3 s: who hands over waits for nothing."""
+NOTICED = 1.0
+"""Seconds without an answer at a hand-over that a busy machine may make of some milliseconds."""
+
+
+def test_a_planned_failover_keeps_connections_and_the_reason(pair: Pair) -> None:
+    pair.vrrp(SLOW)
+    active = pair.active()
+    with pair.watched(), pair.connections(40, "spread=3") as clients, pair.datagrams() as dark:
+        with guests_first(pair.lab):
+            clients.begin()
+            said = pair.command("failover", "default", "--reason", "new memory in its machine")
+            lost = clients.lost()
+        silence = dark()
+        pair.states("handed over")
+    pair.figure("seconds in which nothing got through", silence)
+    pair.moved(active, other(active))
+    pair.check(lost)
+    assert silence < NOTICED
+    assert f"{other(active)} is active instead of {active}" in said
+    told = pair.status()
+    last = told["lastFailover"]
+    assert (told["activeDirector"], last["node"], last["before"]) == (other(active), other(active), active)
+    assert (last["reason"], last["message"]) == ("Requested", "new memory in its machine")
+    assert "failoverRequest" not in told, "what is done is not asked for any more"
+
+
+def test_a_drill_measures_a_live_group_and_leaves_it_as_it_was(pair: Pair) -> None:
+    """Three times there and back: asked for, so nobody is held down for losing its addresses so often."""
+    active = pair.active()
+    with pair.watched(), pair.connections(20) as clients:
+        said = pair.command("drill", "default", "--times", "3")
+        lost = clients.use()
+    print(said)
+    pair.moved(*[active, other(active)] * 3, active)
+    pair.check(lost)
+    assert said.splitlines()[-1].startswith("silent: min 0.")
+    assert said.splitlines()[-1].endswith("failovers: 6")
+    assert pair.status()["lastFailover"]["message"] == "drill"
+
+
+def test_a_cordoned_node_hands_over_and_stays_out_until_it_is_uncordoned(pair: Pair) -> None:
+    pair.vrrp(SLOW)
+    active = pair.active()
+    with pair.watched(), pair.connections(40, "spread=3") as clients, pair.datagrams() as dark:
+        with guests_first(pair.lab):
+            clients.begin()
+            pair.lab.kubectl("cordon", active)
+            pair.note("cordoned", node=active)
+            try:
+                pair.becomes(other(active), "Active", seconds=15)
+                lost = clients.lost()
+                silence = dark()
+                pair.becomes(active, "Standby")
+                pair.states("cordoned")
+            finally:
+                pair.lab.kubectl("uncordon", active)
+        time.sleep(1)
+    pair.figure("seconds in which nothing got through", silence)
+    pair.moved(active, other(active))
+    pair.check(lost)
+    assert silence < NOTICED
+    last = pair.status()["lastFailover"]
+    assert last["reason"] == "DirectorYielded"
+    pair.figure("seconds of silence by status.lastFailover", float(last["silent"].removesuffix("s")))

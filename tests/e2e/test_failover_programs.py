@@ -1,0 +1,89 @@
+"""Programs of the active director are killed or stand still: the agent's moves nothing, keepalived's moves at once."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from signal import SIGCONT, SIGKILL, SIGSTOP
+
+import pytest
+
+from e2e.pair import DIRECT, VIPS, Pair, other
+from e2e.world import eventually
+from failover import nemesis
+from failover.subject import DIRECTORS
+
+STILL = 30.0
+"""Seconds that an agent stands still: longer than any of its own time-outs."""
+
+
+def test_an_agent_that_is_killed_moves_nothing_and_the_next_one_adopts_what_is_there(pair: Pair) -> None:
+    active = pair.active()
+    agent = pair.lab.agents[active]
+    with pair.watched(), pair.connections() as clients:
+        agent.stop(SIGKILL)
+        pair.note("agent killed", director=active)
+        time.sleep(4)
+        mark = agent.log.stat().st_size
+        agent.start()
+        eventually(lambda: "synchronised" in agent.log.read_text()[mark:], 30, "the next agent is at work")
+        time.sleep(2)
+        pair.note("agent is back", log=agent.log.read_text()[mark:].splitlines())
+        lost = clients.use()
+    pair.moved(active)
+    pair.check(lost)
+    written = [line for line in agent.log.read_text()[mark:].splitlines() if "kernel written" in line]
+    assert written == []
+    assert pair.status()["activeDirector"] == active
+
+
+def test_agents_that_stand_still_move_nothing_and_keep_nobody_from_failing_over(pair: Pair) -> None:
+    """Neither that of the active director, nor that of the one that takes over."""
+    active = pair.active()
+    agents = [pair.lab.agents[name] for name in DIRECTORS]
+    with pair.watched(), pair.connections() as clients:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda agent: agent.signal(SIGSTOP), agents))
+        pair.note("agents stand still")
+        try:
+            time.sleep(STILL)
+            assert pair.active() == active
+            with nemesis.cut(pair.lab, active):
+                pair.note("cables are pulled", director=active)
+                lost = clients.use()
+                assert pair.active() == other(active)
+        finally:
+            for agent in agents:
+                agent.signal(SIGCONT)
+        pair.note("agents go on")
+        pair.becomes(other(active), "Active")
+        pair.becomes(active, "Standby")
+    pair.moved(active, other(active))
+    pair.check(lost)
+    last = pair.status()["lastFailover"]
+    assert (last["node"], last["before"]) == (other(active), active)
+
+
+@pytest.mark.parametrize("program", ["vrrp", "keepalived", "supervisor"])
+def test_when_keepalived_is_killed_the_other_takes_over_and_no_address_stays_behind(pair: Pair, program: str) -> None:
+    """`vrrp` is the process that speaks, `keepalived` its parent, and the supervisor is ours."""
+    active = pair.active()
+    keepalived = pair.lab.keepalived[active]
+    with pair.watched(), pair.connections() as clients:
+        pair.note("killed", program=program, director=active)
+        if program == "supervisor":
+            nemesis.kill(pair.lab, active, program)
+        else:
+            keepalived.kill(program)
+        lost = clients.use()
+        eventually(lambda: not any(pair.holds(active, vip) for vip in VIPS), 3, "no address stays behind")
+        assert pair.active() == other(active)
+        if program == "supervisor":
+            pair.becomes(active, "NotReady")
+            assert pair.report(active)["reason"] == "KeepalivedDown"
+            keepalived.start()
+        pair.becomes(active, "Standby")
+        time.sleep(1)
+    pair.moved(active, other(active))
+    pair.check(lost)
+    assert pair.holds(other(active), DIRECT)
