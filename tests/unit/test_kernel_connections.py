@@ -15,7 +15,7 @@ from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.syncwire import messages
 from virtualserver.model.connections import ESTABLISHED, Connection
 from virtualserver.model.types import DestinationContent, DestinationKey, Protocol, Service, ServiceContent, ServiceKey
-from virtualserver.plan.mirroring import takeable
+from virtualserver.plan.mirroring import TICK, TICK_SERVICE, takeable
 
 HEAD = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires\n"
 LINE = "TCP C6120002 9C40 C6120064 0050 C6120115 1F90 ESTABLISHED SYNC       899\n"
@@ -155,6 +155,13 @@ class TestTakeable:
         assert list(takeable([ONE], self.services(port=8081))) == []
         assert list(takeable([ONE], {})) == []
         assert list(takeable([ONE._replace(protocol=Protocol.UDP)], self.services())) == []
+
+    def test_what_pushes_the_newest_out_is_nobodys_connection(self) -> None:
+        (server,) = TICK_SERVICE.destinations
+        pushing = ONE._replace(
+            virtual=TICK.address, virtual_port=TICK.port, server=server.address, server_port=server.port
+        )
+        assert list(takeable([pushing], {TICK: TICK_SERVICE})) == []
 
     def test_templates_last_their_whole_timeout(self) -> None:
         assert list(takeable([TEMPLATE], self.services(timeout=300))) == [TEMPLATE._replace(expires=300)]

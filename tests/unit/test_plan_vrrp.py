@@ -17,6 +17,7 @@ from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.eligibility import NO_STANDING, Standing, barred, role
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.health import UNMONITORED
+from virtualserver.plan.mirroring import TICK
 from virtualserver.plan.verdicts import judge
 from virtualserver.plan.world import World
 
@@ -30,7 +31,14 @@ def entry(name: str, role: str = "Standby", *addresses: str, caught_up: str = ""
     return {"node": name, "role": role, "reason": "", "message": "", "addresses": [*addresses], "caughtUp": caught_up}
 
 
-def world(*entries: Json, request: Json | None = None, answered: str = "", cordoned: str = "", **group: Any) -> World:
+def world(
+    *entries: Json,
+    request: Json | None = None,
+    answered: str = "",
+    cordoned: str = "",
+    mirrored: bool = True,
+    **group: Any,
+) -> World:
     made = director_group(**group)
     made["status"] |= {"directors": list(entries)}
     made["status"] |= {"failoverRequest": request} if request else {}
@@ -38,7 +46,7 @@ def world(*entries: Json, request: Json | None = None, answered: str = "", cordo
     nodes = [node("director-1", "10.0.0.11"), node("director-2", "10.0.0.12")]
     for one in nodes:
         one["spec"] |= {"unschedulable": True} if one["metadata"]["name"] == cordoned else {}
-    return store(virtual_servers=[virtual_server(connectionMirroring=True)], groups=[made], nodes=nodes).world()
+    return store(virtual_servers=[virtual_server(connectionMirroring=mirrored)], groups=[made], nodes=nodes).world()
 
 
 def planned(known: World, standing: Standing = NO_STANDING, name: str = "director-1") -> Plan:
@@ -49,7 +57,7 @@ def planned(known: World, standing: Standing = NO_STANDING, name: str = "directo
 def test_every_director_programs_the_services_and_tells_keepalived_all_addresses() -> None:
     for name, priority in (("director-1", 250), ("director-2", 249)):
         state = planned(world(), name=name).state
-        assert [str(key) for key in state.services] == ["TCP 198.18.0.100:80"]
+        assert [str(key) for key in state.services if key != TICK] == ["TCP 198.18.0.100:80"]
         assert (state.instances["default"].addresses, state.instances["default"].priority) == ((VIP,), priority)
         assert state.addresses == frozenset(), "it holds none of them yet"
 
@@ -106,9 +114,18 @@ def test_both_halves_of_mirroring_run_on_every_director() -> None:
     assert daemons[SyncRole.SENDER].link == "eth1"
 
 
+def test_where_connections_are_mirrored_the_newest_are_pushed_out_and_nobody_owns_what_does_it() -> None:
+    plan = planned(world())
+    assert TICK in plan.state.services
+    assert TICK not in plan.needed
+    (sender,) = (one for one in plan.state.daemons if one.role is SyncRole.SENDER)
+    assert sender.max_length == 1, "an entry waits for no other"
+    assert TICK not in planned(world(mirrored=False)).state.services
+
+
 def test_while_a_former_term_is_forgotten_nothing_is_programmed_and_nothing_received() -> None:
     plan = planned(world(), Standing(purging=frozenset({"default"})))
-    assert not plan.state.services
+    assert plan.state.services.keys() == {TICK}
     assert {one.role for one in plan.state.daemons} == {SyncRole.SENDER}
     assert plan.state.sysctls["net.ipv4.vs.expire_nodest_conn"] == "1"
     assert plan.state.eligible == frozenset()

@@ -35,9 +35,11 @@ from virtualserver.health import serve
 from virtualserver.kernel.look import Looker
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.ownership import Ownership
+from virtualserver.kernel.tick import Tick
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.monitors.runner import Runner
 from virtualserver.monitors.table import MONITORS
+from virtualserver.plan.mirroring import TICK
 from virtualserver.telemetry import set_up_logging
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ async def _run(chosen: Settings) -> None:
     takeovers = Takeovers(chosen.node, ownership, utc_now)
     reports = GroupReports(chosen.node, takeovers, Unmirrored(), reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
+    tick = Tick(lambda: (scene := loop.scene()) is not None and TICK in scene.actual.services)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
     writers = {VIRTUAL_SERVERS: statuses, DIRECTOR_GROUPS: groups.writer}
     reflectors += [
@@ -99,7 +102,10 @@ async def _run(chosen: Settings) -> None:
     log.info("agent starts", extra={"node": chosen.node, "owned_services": len(record.owned.services)})
     async with serve(chosen.health_address, chosen.health_port, ill), asyncio.TaskGroup() as group:
         tasks = [group.create_task(one.run()) for one in reflectors]
-        tasks += [group.create_task(one) for one in (loop.run(), preflight.run(), events.run(), source.keep_saved())]
+        tasks += [
+            group.create_task(one)
+            for one in (loop.run(), preflight.run(), tick.run(), events.run(), source.keep_saved())
+        ]
         await _told_to_stop()
         for task in tasks:
             task.cancel()

@@ -86,6 +86,7 @@ SYSCTLS: dict[str, str] = {
     "net.ipv4.vs.sync_threshold": "3 50",
     "net.ipv4.vs.sync_refresh_period": "0",
     "net.ipv4.vs.sync_retries": "0",
+    "net.ipv4.vs.sync_sock_size": "0",
     "net.ipv4.vs.backup_only": "0",
     "net.ipv4.vs.pmtu_disc": "1",
 }

@@ -77,7 +77,7 @@ class SyncDaemon:
     """A sync daemon of the kernel: each network namespace has at most one of each role.
 
     ``sync_id`` 0 makes a receiver take all; who may send is the packet filter's business. ``max_length`` in bytes is
-    how much a sender collects before it sends (None: as much as the link's MTU lets it); at the latest after 2 s.
+    how much a sender collects before it sends (None: as much as the link's MTU lets it); at the latest after 3 s.
     """
 
     role: SyncRole

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
-from virtualserver.plan import settings, vrrp
+from virtualserver.plan import mirroring, settings, vrrp
 from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import DirectorGroup, World
@@ -40,14 +40,17 @@ def joined(
     members = {one for name in groups for one in vrrp.admitted(world, world.groups[name], held.node, held.own)}
     sysctls = dict(state.sysctls)
     daemons: set[SyncDaemon] = set()
+    services = dict(state.services)
     if mirrored := sorted(name for name in groups if mirrors(world, name)):
         first = world.groups[mirrored[0]]
         members |= {one for name in mirrored for one in vrrp.mirroring(world, world.groups[name], held.node, held.own)}
         daemons = set(_daemons(first, receive=not held.standing.purging))
         sysctls |= settings.mirroring(first)
+        services[mirroring.TICK] = mirroring.TICK_SERVICE
     return replace(
         state,
         addresses=state.addresses | _held(instances, held.standing.active, addresses),
+        services=services,
         sysctls=sysctls,
         rules=replace(state.rules, members=frozenset(members)),
         instances=instances,
@@ -79,9 +82,9 @@ def _daemons(group: DirectorGroup, *, receive: bool) -> list[SyncDaemon]:
     are being forgotten none is received.
     """
     assert group.spec is not None
-    mirroring = group.spec.mirroring
-    link = mirroring.interface or group.spec.interface
-    many, port = ip_address(mirroring.group), mirroring.port
-    sync_id = mirroring.sync_id or group.spec.vrrp.router_id
-    sender = SyncDaemon(SyncRole.SENDER, link, sync_id, many, port)
+    wanted = group.spec.mirroring
+    link = wanted.interface or group.spec.interface
+    many, port = ip_address(wanted.group), wanted.port
+    sync_id = wanted.sync_id or group.spec.vrrp.router_id
+    sender = SyncDaemon(SyncRole.SENDER, link, sync_id, many, port, mirroring.MESSAGE)
     return [sender, SyncDaemon(SyncRole.RECEIVER, link, 0, many, port)] if receive else [sender]
