@@ -32,6 +32,13 @@ def udp_datagram(source: IPAddress, target: IPAddress, port: int, payload: bytes
     return udp[:6] + struct.pack(">H", _checksum(pseudo + udp)) + udp[8:]
 
 
+def tcp_segment(source: IPAddress, target: IPAddress, ports: tuple[int, int], flags: int) -> bytes:
+    """Return a TCP segment without content and without an IP header."""
+    tcp = struct.pack(">HHIIBBHHH", *ports, 1, 1, 5 << 4, flags, 1024, 0, 0)
+    pseudo = source.packed + target.packed + struct.pack(">II", len(tcp), socket.IPPROTO_TCP)
+    return tcp[:16] + struct.pack(">H", _checksum(pseudo + tcp)) + tcp[18:]
+
+
 def wrap_and_send(tunnel: Tunnel, inner: bytes, version: int, target: IPAddress) -> None:
     """Send a packet of IP ``version`` inside another one, whose source is this machine's own address."""
     match tunnel.type:

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -26,14 +26,16 @@ from virtualserver.model.types import (
     DestinationKey,
     ForwardingMethod,
     LinkAddress,
+    Protocol,
     Service,
     ServiceContent,
     State,
     Tunnel,
 )
+from virtualserver.plan.mirroring import MESSAGE, TICK, TICK_SERVICE
 from virtualserver.plan.tunnels import Way
 
-SENDER = SyncDaemon(SyncRole.SENDER, "eth0", 51, ip_address("224.0.0.81"), 8848)
+SENDER = SyncDaemon(SyncRole.SENDER, "eth0", 51, ip_address("224.0.0.81"), 8848, MESSAGE)
 RECEIVER = SyncDaemon(SyncRole.RECEIVER, "eth0", 0, ip_address("224.0.0.81"), 8848)
 GATEWAY = {4: ip_address("198.18.0.1"), 6: ip_address("fd00:18::1")}
 IPIP = Tunnel()
@@ -47,12 +49,23 @@ class Pair:
     one: Node
     two: Node
     servers: Sequence[Node]
+    echoes: Sequence[Echo]
     sockets: list[socket.socket] = field(default_factory=list)
 
-    def set_up(self, method: ForwardingMethod, persistence: int = 0, scheduler: str = "rr") -> None:
+    def set_up(
+        self,
+        method: ForwardingMethod,
+        persistence: int = 0,
+        scheduler: str = "rr",
+        tunnel: Tunnel = IPIP,
+        protocol: Protocol = Protocol.TCP,
+    ) -> None:
         """Program both directors and the servers; without ``sloppy_tcp``, so that who has no entry has nothing."""
-        self.services = {KEY[version]: self._service(version, method, persistence, scheduler) for version in (4, 6)}
-        self._set_up_servers(method)
+        keys = [replace(KEY[version], protocol=protocol) for version in (4, 6)]
+        content = DestinationContent(1, method, tunnel=tunnel)
+        self.services = {key: self._service(key.address.version, content, persistence, scheduler) for key in keys}
+        self.services[TICK] = TICK_SERVICE
+        self._set_up_servers(method, tunnel)
         self.two.bring(State(self.services))
         self.one.bring(State(self.services, self._held()))
 
@@ -87,6 +100,15 @@ class Pair:
     def stop(self, node: Node, *daemons: SyncDaemon) -> None:
         node.place.call(do, node.kernel, *(StopDaemon(one.role) for one in daemons))
 
+    def mirror(self, sender: SyncDaemon = SENDER) -> None:
+        """Let the second director have the first one's connections, with our settings."""
+        for node in (self.one, self.two):
+            node.place.run("cd /proc/sys/net/ipv4/vs && echo 0 1 >sync_threshold && echo 10 >sync_refresh_period")
+            node.place.sysctl("net/ipv4/vs/sync_retries", 2)
+            node.place.sysctl("net/ipv4/vs/sync_sock_size", 1 << 20)
+        self.start(self.two, RECEIVER)
+        self.start(self.one, sender)
+
     def connect(self, count: int, versions: Iterable[int] = (4, 6)) -> list[socket.socket]:
         """Open so many connections of each version; each has heard from its real server."""
         opened = [self.client.call(_connect, VIP[version]) for version in versions for _ in range(count)]
@@ -112,12 +134,12 @@ class Pair:
         """Return those through which a word still comes back, asked in random order."""
         return {one for one in random.sample(sockets, len(sockets)) if _echoes(one)}
 
-    def _service(self, version: int, method: ForwardingMethod, persistence: int, scheduler: str) -> Service:
+    def _service(self, version: int, wanted: DestinationContent, persistence: int, scheduler: str) -> Service:
         servers = [DestinationKey(one.place.address(version), PORT) for one in self.servers]
         content = ServiceContent(scheduler, frozenset(), persistence, VIP[version].max_prefixlen)
-        return Service(content, dict.fromkeys(servers, DestinationContent(1, method)))
+        return Service(content, dict.fromkeys(servers, wanted))
 
-    def _set_up_servers(self, method: ForwardingMethod) -> None:
+    def _set_up_servers(self, method: ForwardingMethod, tunnel: Tunnel) -> None:
         for server in self.servers:
             if method is ForwardingMethod.NAT:
                 for version in (4, 6):
@@ -125,7 +147,7 @@ class Pair:
                     server.place.run(f"ip route add {target} via {GATEWAY[version]}")
                 continue
             ways = [
-                Way(IPIP, version, node.place.address(version), server.place.address(version))
+                Way(tunnel, version, node.place.address(version), server.place.address(version))
                 for version in (4, 6)
                 for node in (self.one, self.two)
             ]
@@ -158,8 +180,8 @@ def pair(folder: Path) -> Iterator[Pair]:
         for server in servers:
             # All are on one segment here: a director would tell them the way past itself.
             server.place.sysctl("net/ipv6/conf/eth0/accept_redirects", 0)
-            stack.enter_context(Echo(server.place, PORT))
-        yield Pair(client, one, two, servers)
+        echoes = [stack.enter_context(Echo(server.place, PORT)) for server in servers]
+        yield Pair(client, one, two, servers, echoes)
 
 
 def table(node: Node) -> list[Connection]:

@@ -81,6 +81,11 @@ class Place:
         assert self._number is not None
         return address_of(self._number, version)
 
+    def rejoin(self) -> None:
+        """Make its link anew, as a network program does that starts again."""
+        run(f"ip link del {self._cable}")
+        self._join_segment()
+
     def hardware(self) -> str:
         return self.run("cat /sys/class/net/eth0/address").strip()
 
@@ -129,6 +134,47 @@ class Echo:
                 self.received.add(self._datagrams.recv(2048))
             except OSError:
                 return
+
+
+class SctpEcho:
+    """The same over SCTP, at one address: at all of them, clients would know ways that lead past a director."""
+
+    def __init__(self, place: Place, address: IPAddress, port: int) -> None:
+        self._listener = place.call(_associations, str(address), port)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                association, peer = self._listener.accept()
+                threading.Thread(target=_serve, args=(association, peer[0]), daemon=True).start()
+
+
+def associate(server: IPAddress, port: int) -> socket.socket:
+    """Return an association with a server from which a word has come back."""
+    association = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+    association.settimeout(3)
+    association.connect((str(server), port))
+    assert association.recv(100).endswith(b"\n")
+    return association
+
+
+def _associations(address: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, port))
+    listener.listen(16)
+    return listener
 
 
 def ask(place: Place, server: IPAddress, port: int, size: int = 200_000) -> tuple[str, int]:

@@ -6,18 +6,21 @@ Real traffic between network namespaces. Collected only with VS_CONTRACT=netlink
 from __future__ import annotations
 
 import random
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from contract.machines import PORT, VIP
-from contract.pairs import RECEIVER, Pair, await_, keys, pair, table
+from contract.pairs import IPIP, RECEIVER, Pair, await_, keys, pair, table
+from contract.places import SctpEcho, associate
 from virtualserver.kernel.injection import inject
 from virtualserver.model.connections import ESTABLISHED, Connection
-from virtualserver.model.types import ForwardingMethod, Protocol, State
+from virtualserver.model.types import ForwardingMethod, Protocol, State, Tunnel, TunnelType
 from virtualserver.plan.mirroring import takeable
 
 
@@ -34,11 +37,21 @@ def world(both: Pair) -> Iterator[Pair]:
 
 
 @pytest.mark.parametrize(
-    "method", [ForwardingMethod.NAT, ForwardingMethod.DIRECT_ROUTING, ForwardingMethod.TUNNEL], ids=lambda one: one.name
+    ("method", "tunnel"),
+    [
+        (ForwardingMethod.NAT, IPIP),
+        (ForwardingMethod.DIRECT_ROUTING, IPIP),
+        (ForwardingMethod.TUNNEL, IPIP),
+        (ForwardingMethod.TUNNEL, Tunnel(TunnelType.GUE, 6080)),
+        (ForwardingMethod.TUNNEL, Tunnel(TunnelType.GRE)),
+    ],
+    ids=lambda one: one.name if isinstance(one, ForwardingMethod) else one.type.name,
 )
-def test_idle_connections_are_carried_over_by_their_entries_alone(world: Pair, method: ForwardingMethod) -> None:
+def test_idle_connections_are_carried_over_by_their_entries_alone(
+    world: Pair, method: ForwardingMethod, tunnel: Tunnel
+) -> None:
     """No sender runs, nobody mirrors: the returning director asks, injects, and takes over."""
-    world.set_up(method)
+    world.set_up(method, tunnel=tunnel)
     sockets = world.connect(10)
     found = [one for one in table(world.one) if one.state == ESTABLISHED]
     assert len(found) == len(sockets)
@@ -55,6 +68,44 @@ def test_idle_connections_are_carried_over_by_their_entries_alone(world: Pair, m
 
     world.move()
     assert world.survivors(sockets) == {one for one in sockets if one.getsockname()[1] not in left_out}
+
+
+def test_sctp_associations_are_carried_over(world: Pair) -> None:
+    world.set_up(ForwardingMethod.DIRECT_ROUTING, protocol=Protocol.SCTP)
+    with ExitStack() as stack:
+        for server in world.servers:
+            stack.enter_context(SctpEcho(server.place, VIP[4], PORT))
+        sockets = [world.client.call(associate, VIP[4], PORT) for _ in range(10)]
+        world.sockets += sockets
+        found = [one for one in table(world.one) if one.state == ESTABLISHED]
+        assert len(found) == len(sockets)
+        world.start(world.two, RECEIVER)
+        left_out = found[0].client_port
+        world.two.place.call(inject, takeable(found[1:], world.services), RECEIVER)
+        await_(lambda: keys(table(world.two)) == keys(found[1:]))
+        world.move()
+        assert world.survivors(sockets) == {one for one in sockets if one.getsockname()[1] != left_out}
+
+
+def test_udp_clients_stay_with_their_real_servers(world: Pair) -> None:
+    world.set_up(ForwardingMethod.DIRECT_ROUTING, protocol=Protocol.UDP)
+    for _ in range(10):
+        client = world.client.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM)
+        client.connect((str(VIP[4]), PORT))
+        client.send(b"first")
+        world.sockets.append(client)
+    found = table(world.one)
+    assert len(found) == len(world.sockets)
+    world.start(world.two, RECEIVER)
+    world.two.place.call(inject, takeable(found, world.services), RECEIVER)
+    await_(lambda: keys(table(world.two)) == keys(found))
+    world.move()
+    for client in random.sample(world.sockets, len(world.sockets)):
+        client.send(str(client.getsockname()[1]).encode())
+    for server, echo in zip(world.servers, world.echoes, strict=True):
+        theirs = {str(one.client_port).encode() for one in found if one.server == server.place.address(4)}
+        assert theirs
+        await_(lambda: echo.received - {b"first"} == theirs)  # noqa: B023 - called at once
 
 
 def test_persistence_is_carried_over_by_its_templates(world: Pair) -> None:

@@ -14,10 +14,12 @@ from lab.lab import Lab
 ROOT = Path(__file__).resolve().parents[2]
 FORWARDING = "tests/contract/test_kernel_real_forwarding.py"
 MIRRORING = "tests/contract/test_kernel_real_mirroring.py"
+SYNC = "tests/contract/test_kernel_real_sync.py"
 
 
 def test_the_real_kernel_keeps_the_contract_that_the_fake_keeps(lab: Lab) -> None:
-    assert run_inside(lab, "contract", f"tests/contract --ignore={FORWARDING} --ignore={MIRRORING}") > 20
+    others = " ".join(f"--ignore={one}" for one in (FORWARDING, MIRRORING, SYNC))
+    assert run_inside(lab, "contract", f"tests/contract {others}") > 20
 
 
 def test_real_traffic_takes_the_ways_that_the_kernel_was_set_up_for(lab: Lab) -> None:
@@ -26,6 +28,10 @@ def test_real_traffic_takes_the_ways_that_the_kernel_was_set_up_for(lab: Lab) ->
 
 def test_connections_go_on_at_another_director(lab: Lab) -> None:
     assert run_inside(lab, "mirroring", MIRRORING) > 5
+
+
+def test_the_kernel_mirrors_as_we_count_on_it(lab: Lab) -> None:
+    assert run_inside(lab, "sync", SYNC) > 5
 
 
 def run_inside(lab: Lab, name: str, tests: str) -> int:
