@@ -1,8 +1,8 @@
 """The one place that decides which operations bring a kernel from what it holds to what is wanted, and their order.
 
     forbid -> virtual routers -> withdraw addresses -> close GUE ports -> remove links -> make links -> settings
-    -> set links up -> packet-filter rules -> open GUE ports -> services and real servers -> mirroring
-    -> announce addresses -> allow -> settings put back
+    -> set links up -> packet-filter rules -> open GUE ports -> mirroring stops -> services and real servers
+    -> mirroring starts -> announce addresses -> allow -> settings put back
 
 A virtual address is told to keepalived only when every service on it, *as read back*, equals the intent: a pass that
 still has to change a service does not tell it, the next pass does. So it is with links of ours and their settings
@@ -99,6 +99,7 @@ def diff(
         *linkdiff.raises(desired, actual, owned),
         *_rules(desired, actual, owned, complete),
         *_openings(desired, actual),
+        *owndiff.silencing(desired, actual, owned, complete),
         *_services(desired, actual, owned, complete, waiting),
         *owndiff.mirroring(desired, actual, owned, unsettled, complete),
         *_announcements(desired, actual, unsettled, waiting),

@@ -44,23 +44,33 @@ def allowances(desired: State, actual: State, unsettled: frozenset[ServiceKey]) 
             yield Allow(group)
 
 
+def silencing(desired: State, actual: State, owned: Owned, complete: bool) -> Iterator[Operation]:
+    """Yield what stops sync daemons; one that another program started is left alone.
+
+    A daemon whose link was made anew hears and says nothing any more, so it is started again. All stop before a
+    service is taken out: what a receiver took after that would be bound to no real server, and nothing would end it.
+    """
+    wanted = {one.role: one for one in desired.daemons}
+    for one in sorted(actual.daemons, key=lambda one: one.role):
+        if one.role in wanted:
+            stale = owned.daemons.get(one.role) != actual.indexes.get(one.link)
+            unwanted = stale or wanted[one.role] != one
+        else:
+            unwanted = complete
+        if unwanted and one.role in owned.daemons:
+            yield StopDaemon(one.role)
+
+
 def mirroring(
     desired: State, actual: State, owned: Owned, unsettled: frozenset[ServiceKey], complete: bool
 ) -> Iterator[Operation]:
-    """Yield what starts and stops sync daemons; one that another program started is left alone.
+    """Yield what starts sync daemons.
 
     A receiver starts over services that stand: entries without one would have to be bound later, and some are
-    dropped. A daemon whose link was made anew hears and says nothing any more, so it is started again.
+    dropped.
     """
-    running = {one.role: one for one in actual.daemons}
-    wanted = {one.role: one for one in desired.daemons}
-    for role, one in sorted(running.items()):
-        if role not in owned.daemons:
-            continue
-        stale = owned.daemons[role] != actual.indexes.get(one.link)
-        if (role not in wanted and complete) or (role in wanted and (wanted[role] != one or stale)):
-            yield StopDaemon(role)
-            del running[role]
-    for role, one in sorted(wanted.items()):
-        if role not in running and (role is SyncRole.SENDER or not unsettled):
+    stopped = {one.role for one in silencing(desired, actual, owned, complete) if isinstance(one, StopDaemon)}
+    running = {one.role for one in actual.daemons} - stopped
+    for one in sorted(desired.daemons, key=lambda one: one.role):
+        if one.role not in running and (one.role is SyncRole.SENDER or not unsettled):
             yield StartDaemon(one)
