@@ -69,6 +69,16 @@ class TestTable:
     def test_what_is_no_connection_of_ours_is_passed_over(self, line: str) -> None:
         assert list(connections.parse([line, LINE])) == [ONE]
 
+    def test_keys_are_those_of_the_words_that_all_directors_share(self) -> None:
+        elsewhere = LINE.replace("ESTABLISHED SYNC       899", "FIN_WAIT    LOCAL      118").rstrip("\n")
+        assert connections.key(LINE) == connections.key(elsewhere)
+        assert connections.key(LINE) != connections.key(LINE.replace("9C40", "9C41"))
+        assert connections.keys([HEAD, LINE, "", LINE6]) == {connections.key(LINE): ONE, connections.key(LINE6): SIX}
+
+    def test_lines_of_some_addresses(self) -> None:
+        other = LINE.replace("C6120064", "C6120065")
+        assert list(connections.of([HEAD, LINE, other, LINE6, "\n"], [VIP, SIX.virtual])) == [LINE, LINE6]
+
     def test_count(self) -> None:
         assert connections.count([ONE, TEMPLATE, SIX, ONE]) == {VIP: 3, SIX.virtual: 1}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from virtualserver.kernel.port import KernelError
-from virtualserver.kernel.usage import usage
+from virtualserver.kernel.usage import held, usage
 from virtualserver.model.types import DestinationKey, Protocol, ServiceKey
 from virtualserver.model.usage import Usage
 
@@ -65,3 +65,15 @@ def test_a_table_that_cannot_be_understood_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "ip_vs").write_text(IP_VS.replace("C6120064", "nonsense"))
     with pytest.raises(KernelError, match="cannot read"):
         usage(tmp_path)
+
+
+def test_connections_of_each_service_are_added_up(tmp_path: Path) -> None:
+    (tmp_path / "ip_vs").write_text(IP_VS)
+    assert held(tmp_path) == {
+        ServiceKey(Protocol.TCP, ip_address("198.18.0.100"), 7): (5, 3),
+        ServiceKey(Protocol.UDP, ip_address("fd00:18::100"), 53): (1, 0),
+    }
+    assert held(tmp_path / "none") == {}
+    (tmp_path / "ip_vs").write_text(IP_VS.replace("C6120020:0000", "C6120020"))
+    with pytest.raises(KernelError):
+        held(tmp_path)

@@ -44,25 +44,51 @@ def lines(table: Path = TABLE) -> Iterator[str]:
 def parse(found: Iterable[str]) -> Iterator[Connection]:
     """Yield what lines say; those of other protocols (firewall marks, say), and no lines at all, are passed over."""
     for line in found:
-        words = line.split()
-        protocol = _PROTOCOLS.get(words[0]) if len(words) == _WORDS else None
-        if protocol is None:
-            continue
-        try:
-            yield Connection(
-                protocol,
-                _address(words[1]),
-                int(words[2], 16),
-                _address(words[3]),
-                int(words[4], 16),
-                _address(words[5]),
-                int(words[6], 16),
-                words[7],
-                int(words[9]),
-                words[8] == "SYNC",
-            )
-        except ValueError:
-            continue
+        one = entry(line)
+        if one is not None:
+            yield one
+
+
+def entry(line: str) -> Connection | None:
+    """Return what a line says, None when it is of another protocol, or none at all."""
+    words = line.split()
+    protocol = _PROTOCOLS.get(words[0]) if len(words) == _WORDS else None
+    if protocol is None:
+        return None
+    try:
+        return Connection(
+            protocol,
+            _address(words[1]),
+            int(words[2], 16),
+            _address(words[3]),
+            int(words[4], 16),
+            _address(words[5]),
+            int(words[6], 16),
+            words[7],
+            int(words[9]),
+            words[8] == "SYNC",
+        )
+    except ValueError:
+        return None
+
+
+def key(line: str) -> int:
+    """Return a number for the words of a line that are the same on every director; another one in each process."""
+    return hash(line.rsplit(None, 3)[0]) if line else 0
+
+
+def keys(found: Iterable[str]) -> dict[int, Connection]:
+    """Return what lines say, by their keys."""
+    return {key(line): one for line in found if (one := entry(line)) is not None}
+
+
+def of(found: Iterable[str], addresses: Iterable[IPAddress]) -> Iterator[str]:
+    """Yield the lines of some virtual addresses."""
+    words = {f"{one.packed.hex().upper()}" if one.version == 4 else one.exploded for one in addresses}
+    for line in found:
+        parts = line.split(None, 4)
+        if len(parts) > 3 and parts[3] in words:
+            yield line
 
 
 def read(table: Path = TABLE) -> Iterator[Connection]:

@@ -28,6 +28,18 @@ def usage(proc_net: Path = Path("/proc/net")) -> Usage:
         raise KernelError(f"cannot read {proc_net}: {error}") from error
 
 
+def held(proc_net: Path = Path("/proc/net")) -> dict[ServiceKey, tuple[int, int]]:
+    """Return how many active and other connections each virtual service has. Raises KernelError."""
+    found: dict[ServiceKey, tuple[int, int]] = {}
+    try:
+        for service, _, active, inactive in _destinations(_lines(proc_net / "ip_vs")):
+            before = found.get(service, (0, 0))
+            found[service] = before[0] + active, before[1] + inactive
+    except (OSError, ValueError, LookupError) as error:
+        raise KernelError(f"cannot read {proc_net}: {error}") from error
+    return found
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
@@ -52,12 +64,17 @@ def _sctp(proc_net: Path) -> Iterator[IPAddress]:
 
 
 def _entries(lines: list[str]) -> Iterator[tuple[ServiceKey, DestinationKey]]:
+    return ((service, real_server) for service, real_server, active, _ in _destinations(lines) if active)
+
+
+def _destinations(lines: list[str]) -> Iterator[tuple[ServiceKey, DestinationKey, int, int]]:
+    """Yield each real server of each service, with its active and its other connections."""
     service: ServiceKey | None = None
     for line in lines[3:]:
         words = line.split()
         if words[0] == "->":
-            if service is not None and int(words[4]) > 0:
-                yield service, DestinationKey(*_end(words[1]))
+            if service is not None:
+                yield service, DestinationKey(*_end(words[1])), int(words[4]), int(words[5])
         else:
             service = ServiceKey(Protocol(words[0]), *_end(words[1])) if words[0] in _PROTOCOLS else None
 
