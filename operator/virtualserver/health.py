@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 @asynccontextmanager
-async def serve(address: str, port: int, ill: Callable[[], str]) -> AsyncIterator[None]:
+async def serve(
+    address: str, port: int, ill: Callable[[], str], more: Mapping[str, Handler] | None = None
+) -> AsyncIterator[None]:
     """Answer on ``address``:``port`` (0: not at all) while the context lasts; ``ill`` returns "" or what is wrong.
+
+    ``more`` is what else is answered there, by path.
 
     A port that is taken is logged, not fatal: the work goes on, and the probe will say so.
     """
@@ -26,8 +32,9 @@ async def serve(address: str, port: int, ill: Callable[[], str]) -> AsyncIterato
         yield
         return
     app = web.Application()
-    app.router.add_get("/healthz", answer)
-    runner = web.AppRunner(app, access_log=None)
+    for path, handler in {"/healthz": answer, **(more or {})}.items():
+        app.router.add_get(path, handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, address, port).start()

@@ -1,6 +1,7 @@
 """Clients that run on a host of the lab and tell at the end what they saw, as one line of JSON.
 
     load.py hold ADDRESS PORT COUNT    keep COUNT connections to an echo service, use each all the time
+    load.py idle ADDRESS PORT COUNT    keep COUNT connections to an echo service, use each when it begins and at the end
     load.py fetch ADDRESS PORT         one HTTP request after the other, each on a new connection
     load.py flow ADDRESS PORT          one UDP datagram after the other to an echo service, all from one socket
 
@@ -28,8 +29,8 @@ async def main(mode: str, address: str, port: int, count: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     asyncio.get_running_loop().call_later(LIMIT, stop.set)
-    if mode == "hold":
-        summary = await hold(address, port, count, stop)
+    if mode in ("hold", "idle"):
+        summary = await (hold if mode == "hold" else idle)(address, port, count, stop)
     else:
         summary = await (fetch if mode == "fetch" else flow)(address, port, stop)
     print(json.dumps(summary), flush=True)
@@ -66,6 +67,30 @@ async def hold(address: str, port: int, count: int, stop: asyncio.Event) -> dict
     for _, writer in streams:
         writer.close()
     return {"connections": count, "broken": broken, "longest": round(longest, 3), "echoes": echoes}
+
+
+async def idle(address: str, port: int, count: int, stop: asyncio.Event) -> dict[str, object]:
+    streams = [await asyncio.wait_for(asyncio.open_connection(address, port), 10) for _ in range(count)]
+    broken: list[str] = []
+
+    async def use(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = f"{number}\n".encode()
+        try:
+            writer.write(line)
+            answer = await asyncio.wait_for(reader.readline(), PATIENCE)
+        except (OSError, TimeoutError) as error:
+            broken.append(f"{number}: {type(error).__name__} {error}")
+            return
+        if answer != line:
+            broken.append(f"{number}: got {answer!r}")
+
+    await asyncio.gather(*(use(number, *pair) for number, pair in enumerate(streams)))
+    print("ready", flush=True)
+    await stop.wait()
+    await asyncio.gather(*(use(number, *pair) for number, pair in enumerate(streams)))
+    for _, writer in streams:
+        writer.close()
+    return {"connections": count, "broken": broken}
 
 
 async def fetch(address: str, port: int, stop: asyncio.Event) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from virtualserver.agent.groupreports import GroupReports
@@ -107,7 +108,7 @@ def store(**objects: list[Json]) -> Store:
 def standings(kernel: Kernel, record: Record, taken: bool = False) -> Standings:
     """What a node is to its groups by its kernel alone; ``taken``: another director is active in all of them."""
     terms = Terms(kernel, record, lambda _: taken, lambda: 0.0)
-    return Standings(terms, Steadiness(), lambda _: False, lambda: 0.0)
+    return Standings(terms, Steadiness(), Nobody(), lambda: 0.0)
 
 
 class Nobody:
@@ -118,6 +119,15 @@ class Nobody:
 
     def held_since(self, router_id: int) -> float | None:
         return None
+
+    def behind(self, group: str) -> bool:
+        return False
+
+    def deaf(self, group: str) -> bool:
+        return False
+
+    def lapse(self, groups: Iterable[str]) -> None:
+        pass
 
     def report(self, group: str) -> MirrorReport | None:
         return None

@@ -28,18 +28,6 @@ class Mirroring(Protocol):
         ...
 
 
-class Unmirrored:
-    """Where nothing measures mirroring."""
-
-    def report(self, _group: str) -> MirrorReport | None:
-        """Return that there is nothing to say."""
-        return None
-
-    def caught_up(self, _group: str, _request: str) -> bool:
-        """Return that nobody knows."""
-        return False
-
-
 class GroupReports:
     """``say`` gets a status for a group, None when this node is no director of it any more."""
 

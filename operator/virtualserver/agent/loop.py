@@ -15,6 +15,7 @@ from virtualserver.agent.healthbook import HealthBook, Watch
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import RecordError
 from virtualserver.agent.standing import Standings
+from virtualserver.agent.view import View
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.monitoring import Result, Target
@@ -131,6 +132,10 @@ class Loop:
     def scene(self) -> Scene | None:
         """Return what is known now, for preflight; None before the first round."""
         return Scene(self._world, self._verdicts, self._node, self._seen.actual) if self._seen else None
+
+    def view(self) -> View | None:
+        """Return what was known at the end of the last round, None before the first one."""
+        return View(self._world, self._seen.plan, self._standing, self._seen.actual) if self._seen else None
 
     async def run(self) -> None:
         """Look again for ever; ends only by cancellation."""

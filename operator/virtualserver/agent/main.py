@@ -12,9 +12,14 @@ import signal
 import sys
 import time
 
-from virtualserver.agent.groupreports import GroupReports, Unmirrored
+from virtualserver.agent.answers import Answers
+from virtualserver.agent.following import Hands
+from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.groups import GroupStatuses
 from virtualserver.agent.loop import Loop
+from virtualserver.agent.metrics import Metrics
+from virtualserver.agent.mirror import Mirror
+from virtualserver.agent.peers import HttpPeers
 from virtualserver.agent.preflight import Preflight
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record, RecordError
@@ -32,6 +37,8 @@ from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS, WA
 from virtualserver.cluster.status import StatusWriter, utc_now
 from virtualserver.cluster.watch import Fanout, Reflector
 from virtualserver.health import serve
+from virtualserver.kernel import connections, usage
+from virtualserver.kernel.injection import inject
 from virtualserver.kernel.look import Looker
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.ownership import Ownership
@@ -77,22 +84,18 @@ async def _run(chosen: Settings) -> None:
     reporter = ClusterReporter(statuses, groups, events)
     ownership = Ownership(lambda: loop.wake())
     terms = Terms(kernel, record, ownership.taken, time.monotonic)
-    standings = Standings(terms, Steadiness(), lambda _: False, time.monotonic)
+    peers = HttpPeers(chosen.health_port)
+    hands = Hands(connections.lines, inject)
+    mirror = Mirror(chosen.node, peers, hands, ownership, lambda: loop.view(), lambda: loop.wake(), time.monotonic)
+    standings = Standings(terms, Steadiness(), mirror, time.monotonic)
     takeovers = Takeovers(chosen.node, ownership, utc_now)
-    reports = GroupReports(chosen.node, takeovers, Unmirrored(), reporter.group)
+    reports = GroupReports(chosen.node, takeovers, mirror, reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
     tick = Tick(lambda: (scene := loop.scene()) is not None and TICK in scene.actual.services)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
     writers = {VIRTUAL_SERVERS: statuses, DIRECTOR_GROUPS: groups.writer}
-    reflectors += [
-        Reflector(
-            api,
-            resource,
-            Fanout(source.live, writers[resource]) if resource in writers else source.live,
-            on_change=loop.wake,
-        )
-        for resource in WATCHED
-    ]
+    listeners = {one: Fanout(source.live, writers[one]) if one in writers else source.live for one in WATCHED}
+    reflectors += [Reflector(api, one, listener, on_change=loop.wake) for one, listener in listeners.items()]
 
     def ill() -> str:
         silent = time.monotonic() - loop.last_round if loop.last_round is not None else 0.0
@@ -100,11 +103,13 @@ async def _run(chosen: Settings) -> None:
 
     ownership.start()
     log.info("agent starts", extra={"node": chosen.node, "owned_services": len(record.owned.services)})
-    async with serve(chosen.health_address, chosen.health_port, ill), asyncio.TaskGroup() as group:
+    metrics = Metrics(loop.view, lambda: mirror.figures, takeovers.counts)
+    answers = Answers(chosen.node, loop.view, connections.lines, usage.held, metrics.text)
+    async with serve(chosen.health_address, chosen.health_port, ill, answers.handlers), asyncio.TaskGroup() as group:
         tasks = [group.create_task(one.run()) for one in reflectors]
         tasks += [
             group.create_task(one)
-            for one in (loop.run(), preflight.run(), tick.run(), events.run(), source.keep_saved())
+            for one in (loop.run(), mirror.run(), preflight.run(), tick.run(), events.run(), source.keep_saved())
         ]
         await _told_to_stop()
         for task in tasks:
@@ -112,6 +117,7 @@ async def _run(chosen: Settings) -> None:
         ownership.close()
         await monitors.close()
         await asyncio.gather(statuses.close(flush=1.0), groups.close(flush=1.0))
+        await peers.close()
         await api.close()
     log.info("agent stops; the kernel stays as it is", extra={"node": chosen.node})
 

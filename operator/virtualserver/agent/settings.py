@@ -20,9 +20,9 @@ class Settings:
     state_dir: Path
     """STATE_DIR: where the node's record and the last known wanted state are kept."""
     health_address: str
-    """HEALTH_ADDRESS: where /healthz is served."""
+    """HEALTH_ADDRESS: where /healthz is served, and what other directors ask for; they must reach it."""
     health_port: int
-    """HEALTH_PORT: 0 serves none."""
+    """HEALTH_PORT: the same on all nodes; 0 serves nothing."""
     proc_sys: Path
     """PROC_SYS: the kernel's settings; elsewhere when a container has its own read-only view."""
     run_dir: Path

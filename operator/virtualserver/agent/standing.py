@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.eligibility import Standing
+from virtualserver.plan.owning import mirrors
 from virtualserver.plan.world import DirectorGroup, World
 
 ANSWER_WITHIN = 10.0
 """Seconds in which a planned failover must happen; after that nobody yields for it any more."""
 
-Behind = Callable[[str], bool]
-"""Whether this node still lacks connections of a group's active director."""
+
+class Mirroring(Protocol):
+    """What measures how connections are mirrored to this node."""
+
+    def behind(self, group: str) -> bool:
+        """Return whether this node still lacks connections of a group's active director."""
+        ...
+
+    def deaf(self, group: str) -> bool:
+        """Return whether mirrored connections do not come here, so that the receiver must be started again."""
+        ...
+
+    def lapse(self, groups: Iterable[str]) -> None:
+        """Note that this node is active in these groups, or forgets: it must catch up when that has ended."""
+        ...
 
 
 class Standings:
     """Used in the programmer's thread, once for each plan. Times are seconds of a monotonic clock."""
 
-    def __init__(self, terms: Terms, steadiness: Steadiness, behind: Behind, clock: Callable[[], float]) -> None:
-        self._terms, self._steadiness, self._behind, self._clock = terms, steadiness, behind, clock
+    def __init__(self, terms: Terms, steadiness: Steadiness, mirroring: Mirroring, clock: Callable[[], float]) -> None:
+        self._terms, self._steadiness, self._mirroring, self._clock = terms, steadiness, mirroring, clock
         self._asked: dict[str, float] = {}
         self._given: dict[str, float] = {}
 
@@ -30,16 +45,18 @@ class Standings:
         """Return this node's standing; raises KernelError and RecordError."""
         now = self._clock()
         active, purging, former = self._terms.look(world, node, actual)
+        self._mirroring.lapse(active | purging)
         groups = directed_groups(world, node)
         requests = {group.ownership.request.id for group in groups.values() if group.ownership.request is not None}
         self._asked = {one: self._asked.get(one, now) for one in requests}
         return Standing(
             active,
             purging,
-            frozenset(name for name in groups if name not in active and self._behind(name)),
+            frozenset(name for name in groups.keys() - active if self._is_behind(world, name, actual)),
             self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now)),
             frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
             former,
+            frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
         )
 
     def _given_away(self, world: World, node: str, groups: Mapping[str, DirectorGroup], now: float) -> frozenset[str]:
@@ -50,3 +67,10 @@ class Standings:
         self._given = {name: since for name, since in self._given.items() if now - since < ANSWER_WITHIN}
         self._given |= dict.fromkeys(wanted, now)
         return frozenset(self._given)
+
+    def _is_behind(self, world: World, group: str, actual: State) -> bool:
+        """A node that may hold a group's addresses already is not called back: one that lacks some is better than none.
+
+        So a restart of the agent changes nothing.
+        """
+        return group not in actual.eligible and self._mirroring.behind(group) and mirrors(world, group)

@@ -6,6 +6,7 @@ at which this kernel held the group's token. Nothing is decided by them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -35,12 +36,15 @@ class Takeovers:
         self._node, self._witness, self._utc_now = node, witness, utc_now
         self._active: frozenset[str] | None = None
         self._failovers: dict[str, Failover] = {}
+        self.counts: Counter[str] = Counter()
+        """Terms that began, by group."""
 
     def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
         """Return how each of this node's terms began, as far as it is known."""
         before, self._active = self._active, standing.active
         self._failovers = {name: one for name, one in self._failovers.items() if name in standing.active}
         for name in standing.active - (standing.active if before is None else before):
+            self.counts[name] += 1
             self._failovers[name] = self._begun(world, world.groups[name], standing)
         for name, one in self._failovers.items():
             self._failovers[name] = self._answered(world.groups[name], standing, one)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from virtualserver.agent.record import Record
 from virtualserver.kernel.port import Kernel
@@ -42,7 +41,7 @@ class Terms:
         active, groups = vrrp.active(world, node, actual), directed_groups(world, node)
         served = (self._record.owned.served | active) & groups.keys()
         ended = {name for name in served - active if name in self._since or self._taken(_router(groups[name]))}
-        forgotten = {name for name in ended if self._forgotten(name, _addresses(world, name), actual)}
+        forgotten = {name for name in ended if self._forgotten(name, vrrp.virtual_addresses(world, name), actual)}
         self._since = {name: since for name, since in self._since.items() if name in ended - forgotten}
         self._record.serve(served - forgotten)
         return active, frozenset(ended - forgotten), frozenset(served - active - ended)
@@ -64,12 +63,3 @@ class Terms:
 def _router(group: DirectorGroup) -> int:
     assert group.spec is not None
     return group.spec.vrrp.router_id
-
-
-def _addresses(world: World, group: str) -> frozenset[IPAddress]:
-    return frozenset(
-        ip_address(text)
-        for server in world.virtual_servers.values()
-        if server.spec is not None and server.spec.director_group == group
-        for text in server.spec.addresses
-    )

@@ -24,7 +24,8 @@ class Standing:
     ``active``: it holds their addresses. ``purging``: connections of its former term must be forgotten first.
     ``behind``: it does not have the active director's connections yet. ``held``: its link is not to be relied on, and
     why. ``lapsed``: ids of requests that nobody has answered in time. ``former``: it held their addresses, and does
-    not know yet who does now; when it does, it has connections to forget.
+    not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do not come
+    here although they are sent; the receiver is to be started again.
     """
 
     active: frozenset[str] = frozenset()
@@ -33,6 +34,7 @@ class Standing:
     held: Mapping[str, str] = field(default_factory=dict)
     lapsed: frozenset[str] = frozenset()
     former: frozenset[str] = frozenset()
+    deaf: frozenset[str] = frozenset()
 
 
 NO_STANDING = Standing()

@@ -44,7 +44,7 @@ def joined(
     if mirrored := sorted(name for name in groups if mirrors(world, name)):
         first = world.groups[mirrored[0]]
         members |= {one for name in mirrored for one in vrrp.mirroring(world, world.groups[name], held.node, held.own)}
-        daemons = set(_daemons(first, receive=not held.standing.purging))
+        daemons = set(_daemons(first, receive=not (held.standing.purging or held.standing.deaf)))
         sysctls |= settings.mirroring(first)
         services[mirroring.TICK] = mirroring.TICK_SERVICE
     return replace(
@@ -79,7 +79,7 @@ def _daemons(group: DirectorGroup, *, receive: bool) -> list[SyncDaemon]:
     """Both roles run on every director all the time: nothing has to be switched when one takes over.
 
     The receiver takes every sync id; whose packets come through is the packet filter's business. While connections
-    are being forgotten none is received.
+    are being forgotten none is received; nor by a receiver that is deaf, so that another one is started.
     """
     assert group.spec is not None
     wanted = group.spec.mirroring

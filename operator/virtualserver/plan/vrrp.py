@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 from virtualserver.api.base import milliseconds, seconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
@@ -67,6 +67,27 @@ def active(world: World, node: str, actual: State) -> frozenset[str]:
     )
 
 
+def peers(world: World, group: DirectorGroup, node: str) -> dict[str, tuple[IPAddress, ...]]:
+    """Return the other directors of a group with their addresses; first those at which a node's agent listens."""
+    found = {}
+    for name in directors.members(group, world.nodes):
+        if name != node:
+            internal = world.nodes[name].internal
+            others = _known(group, name, world.nodes) - set(internal)
+            found[name] = (*internal, *sorted(others, key=address_order))
+    return found
+
+
+def virtual_addresses(world: World, group: str) -> frozenset[IPAddress]:
+    """Return the virtual addresses of a group."""
+    return frozenset(
+        ip_address(text)
+        for server in world.virtual_servers.values()
+        if server.spec is not None and server.spec.director_group == group
+        for text in server.spec.addresses
+    )
+
+
 def own_addresses(actual: State) -> frozenset[LinkAddress]:
     """Return the addresses of the node itself: those with a network, on links that others made."""
     return frozenset(
@@ -116,6 +137,7 @@ def _peers(world: World, group: DirectorGroup, node: str, here: Iterable[LinkAdd
 
 
 def _known(group: DirectorGroup, name: str, nodes: Mapping[str, Node]) -> frozenset[IPAddress]:
+    """Return all addresses of a director that are known."""
     report = group.ownership.report(name)
     said = report.addresses if report is not None else frozenset()
     return said | (nodes[name].addresses if name in nodes else frozenset())

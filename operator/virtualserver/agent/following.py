@@ -1,0 +1,306 @@
+"""One group of this node while it stands by: gets the active director's connections, measures how they are mirrored.
+
+For the event loop; what blocks runs in threads, in pieces. Nothing here trusts a clock but the monotonic one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+from virtualserver.agent.peers import PeerError, Peers
+from virtualserver.agent.slices import slices
+from virtualserver.agent.view import View
+from virtualserver.api.base import seconds
+from virtualserver.api.enums import MirrorState
+from virtualserver.api.failover import MirrorReport
+from virtualserver.kernel import connections
+from virtualserver.kernel.port import KernelError
+from virtualserver.model.connections import Connection
+from virtualserver.model.failover import Heard, SyncDaemon, SyncRole
+from virtualserver.model.types import IPAddress
+from virtualserver.plan import mirroring, vrrp
+from virtualserver.plan.eligibility import pending
+from virtualserver.plan.world import DirectorGroup
+
+log = logging.getLogger(__name__)
+
+EVERY, SOON = 5.0, 3.0
+"""Seconds between comparisons; and until the second one."""
+
+SAMPLE = 2000
+"""Connections that are compared."""
+
+PATIENCE = 10.0
+"""Seconds in which the active director may be out of reach before it is done without its connections."""
+
+PASSES, LONGEST, SETTLE = 4, 600.0, 0.3
+"""Times that the whole table is asked for at most; seconds for all of that; and for the receiver to take its part."""
+
+TICK = 0.25
+"""Seconds between looks at what is due, and at whether the active director is still heard."""
+
+REPAIR, RESTART = 60.0, 300.0
+"""Seconds between two attempts to mend a mirror that is behind, and between two starts of a receiver that is deaf."""
+
+_RETRY = 1.0
+_SHARE = 10
+"""Comparing a large table takes long: at most so large a part of the time is spent on it."""
+
+Take = Callable[[Connection], Connection | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """``lines`` reads this kernel's table, ``inject`` hands connections to its receiver. Both block."""
+
+    lines: Callable[[], Iterator[str]]
+    inject: Callable[[list[Connection], SyncDaemon], int]
+
+
+class Hearing(Protocol):
+    """Who else is active for a virtual router."""
+
+    def taken(self, router_id: int) -> bool:
+        """Return whether another director is."""
+        ...
+
+    def heard(self, router_id: int) -> Heard | None:
+        """Return the last advertisement of another director."""
+        ...
+
+
+class Figures(NamedTuple):
+    """A comparison with the look before, ``interval`` seconds ago: connections, and those of them not here."""
+
+    compared: int
+    missing: int
+    interval: float
+
+
+class Follower:
+    """``caught``: this node has what it needs of the group's connections, or cannot get it. Times are seconds."""
+
+    def __init__(
+        self, node: str, group: str, peers: Peers, hands: Hands, hearing: Hearing, clock: Callable[[], float]
+    ) -> None:
+        self._node, self._group = node, group
+        self._peers, self._hands, self._hearing, self._clock = peers, hands, hearing, clock
+        self._term = 0
+        self._adopted = False
+        self._restarted: float | None = None
+        self._rest()
+
+    def _rest(self) -> None:
+        """Forget everything: this node's own connections are the ones that count, or none do."""
+        self.caught, self.deaf, self.answered = False, False, ""
+        self.report: MirrorReport | None = None
+        self.figures: Figures | None = None
+        self._measured: MirrorReport | None = None
+        self._heard_at: float | None = None
+        self._troubled: float | None = None
+        self._began: float | None = None
+        self._pulled = self._told_at = self._next_try = self._next_look = self._looked = 0.0
+        self._look: mirroring.Look | None = None
+        self._again = False
+        self._asked = ""
+
+    def lapse(self) -> None:
+        """Note that this node is active, or forgets; from any thread."""
+        self._term += 1
+        self.caught = False
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What others act on."""
+        return self.caught, self.deaf, self.answered, self.report
+
+    async def step(self, view: View) -> None:
+        """Do what is due."""
+        group = view.world.groups[self._group]
+        assert group.spec is not None
+        if self._group in view.standing.active | view.standing.purging:
+            self._adopted = True
+            self._rest()
+            return
+        if not self._adopted:
+            # An agent that restarts goes on where it was; where keepalived restarted too, the node may have as well.
+            self._adopted = True
+            self.caught = self._group in view.actual.eligible and view.actual.electing
+        now = self._clock()
+        receiver = next((one for one in view.actual.daemons if one.role is SyncRole.RECEIVER), None)
+        if self.deaf:
+            self._start_again(receiver, now)
+        elif self._hears(group, now) and now >= self._next_try:
+            await self._try(view, receiver, now)
+
+    def _hears(self, group: DirectorGroup, now: float) -> bool:
+        """Return whether another director is active; after some time of silence none is."""
+        assert group.spec is not None
+        self._heard_at = now if self._heard_at is None else self._heard_at
+        if self._is_taken(group):
+            return True
+        if now - self._heard_at >= min(PATIENCE, 1 + 4 * seconds(group.spec.vrrp.advertisement_interval)):
+            self.caught, self._measured, self.report = True, None, mirroring.alone()
+        return False
+
+    def _is_taken(self, group: DirectorGroup) -> bool:
+        assert group.spec is not None
+        if not self._hearing.taken(group.spec.vrrp.router_id):
+            return False
+        self._heard_at = self._clock()
+        return True
+
+    async def _try(self, view: View, receiver: SyncDaemon | None, started: float) -> None:
+        term = self._term
+        try:
+            if receiver is None:
+                raise PeerError("no receiver of mirrored connections runs on this node")
+            if view.plan.state.services.keys() - view.actual.services.keys():
+                raise PeerError("virtual services of this node are not programmed")
+            await self._while_heard(self._work(view, receiver, term), view)
+            self._troubled = None
+        except (PeerError, KernelError) as error:
+            now = self._clock()
+            self._troubled = max(started, self._told_at) if self._troubled is None else self._troubled
+            self._next_try = now + _RETRY
+            if now - self._troubled >= PATIENCE:
+                self._tell(mirroring.unknown(str(error)))
+                self.caught = self._term == term
+
+    async def _while_heard(self, work: Coroutine[Any, Any, None], view: View) -> None:
+        """Do what may take long as long as the other director is active: nobody is to wait for one that is not."""
+        task = asyncio.create_task(work)
+        try:
+            async with asyncio.timeout(LONGEST):
+                while not (await asyncio.wait({task}, timeout=TICK))[0]:
+                    if not self._is_taken(view.world.groups[self._group]):
+                        return
+            task.result()
+        except TimeoutError:
+            raise PeerError(f"not done within {LONGEST:.0f} s") from None
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _work(self, view: View, receiver: SyncDaemon, term: int) -> None:
+        request = pending(view.world.groups[self._group], view.standing)
+        asked = request.id if request is not None and request.to in ("", self._node) else ""
+        if not self.caught or self._again or asked not in ("", self.answered):
+            self._began = self._clock() if self._began is None else self._began
+            enough = await self._catch_up(view, receiver)
+            if not enough:  # real servers that are not checked yet, say
+                self._next_try = self._clock() + _RETRY
+            if self._term == term and (enough or self._clock() - self._began >= PATIENCE):
+                self.caught, self._again, self._began = True, False, None
+                self.answered = asked if enough else self.answered
+        elif self._clock() >= self._next_look:
+            self._began = None
+            await self._compare(view)
+
+    async def _catch_up(self, view: View, receiver: SyncDaemon) -> bool:
+        """Get all connections of the active director that can be had here; returns whether nearly all are here."""
+        take, wanted, lacking = mirroring.taker(view.actual.services), set[int](), 0
+        own = await self._own()
+        for _ in range(PASSES):
+            wanted, injected = await self._pull(view, take, own, receiver)
+            if injected:
+                await asyncio.sleep(SETTLE)
+                own = await self._own()
+            lacking = len(wanted - own)
+            if not injected or mirroring.enough(len(wanted), lacking):
+                break
+        self._pulled = self._clock()
+        if self._look is not None:
+            self._look = replace(self._look, new=frozenset())  # what came by this way proves nothing
+        found = {"group": self._group, "director": self._asked, "connections": len(wanted), "missing": lacking}
+        log.info("connections of the active director were taken over", extra=found)
+        enough = mirroring.enough(len(wanted), lacking)
+        if enough and (self.report is None or self.report.state in (MirrorState.ALONE, MirrorState.UNKNOWN)):
+            self._measured = self.report = mirroring.report(self._asked, len(wanted), lacking, EVERY)
+        return enough
+
+    async def _pull(self, view: View, take: Take, own: set[int], receiver: SyncDaemon) -> tuple[set[int], int]:
+        """Hand on what is not in ``own``; returns the keys of what should be there then, and how many were handed."""
+        wanted, injected = set[int](), 0
+        async with aclosing(self._ask(view, None)) as parts:
+            async for part in parts:
+                keys, count = await asyncio.to_thread(self._take_over, part, take, own, receiver)
+                wanted |= keys
+                injected += count
+        return wanted, injected
+
+    def _take_over(self, part: list[str], take: Take, own: set[int], receiver: SyncDaemon) -> tuple[set[int], int]:
+        found = connections.keys(part)
+        lacking = [taken for key, one in found.items() if key not in own and (taken := take(one)) is not None]
+        if lacking:
+            self._hands.inject(lacking, receiver)
+        return _counted(found), len(lacking)
+
+    async def _compare(self, view: View) -> None:
+        """Compare a sample of the active director's connections with the own table."""
+        theirs, started = set[int](), self._clock()
+        async with aclosing(self._ask(view, SAMPLE)) as parts:
+            async for part in parts:
+                theirs |= _counted(await asyncio.to_thread(connections.keys, part))
+        own = await self._own()
+        now, before = self._clock(), self._look
+        self._look = seen = mirroring.look(frozenset(theirs), own, before)
+        interval, self._looked = started - self._looked, started
+        self._next_look = now + max(SOON if before is None else EVERY, _SHARE * (now - started))
+        if before is None:
+            return
+        self.figures = Figures(len(theirs), len(seen.overdue), interval)
+        self._tell(mirroring.report(self._asked, len(theirs), len(seen.overdue), interval, seen.hears_nothing))
+        if seen.hears_nothing and (self._restarted is None or now - self._restarted >= RESTART):
+            log.warning("mirrored connections do not come here", extra={"group": self._group, "looks": seen.deaf})
+            self.deaf, self._restarted = True, now
+        elif self.report is not None and self.report.state is MirrorState.BEHIND and now - self._pulled >= REPAIR:
+            self._again = True
+
+    def _start_again(self, receiver: SyncDaemon | None, now: float) -> None:
+        """Wait until the receiver is gone, so that another one is started; one that is not ours never goes."""
+        if receiver is None or self._restarted is None or now - self._restarted >= PATIENCE:
+            self.deaf, self._again, self._look = False, True, None
+
+    def _tell(self, report: MirrorReport) -> None:
+        self.report = mirroring.steady(self.report, self._measured, report)
+        self._measured = report
+
+    async def _own(self) -> set[int]:
+        found: set[int] = set()
+        async for part in slices(self._hands.lines()):
+            found.update(map(connections.key, part))
+        return found
+
+    async def _ask(self, view: View, first: int | None) -> AsyncGenerator[list[str], None]:
+        """Yield the active director's connections; it is the first that says it is active."""
+        why = ""
+        for name, addresses in self._candidates(view):
+            try:
+                async with aclosing(self._peers.ask(addresses, self._group, first)) as parts:
+                    async for part in parts:
+                        self._asked, self._told_at = name, self._clock()
+                        yield part
+                self._asked = name
+                return
+            except PeerError as error:
+                why = why or f"{name} cannot be asked: {error}"
+        raise PeerError(why or "no other director of the group is known")
+
+    def _candidates(self, view: View) -> list[tuple[str, tuple[IPAddress, ...]]]:
+        """Return the other directors; first the one whose advertisements are heard."""
+        group = view.world.groups[self._group]
+        assert group.spec is not None
+        heard = self._hearing.heard(group.spec.vrrp.router_id)
+        source = heard.source if heard is not None else None
+        found = vrrp.peers(view.world, group, self._node)
+        return sorted(found.items(), key=lambda one: (source not in one[1], one[0] != group.active))
+
+
+def _counted(found: Mapping[int, Connection]) -> set[int]:
+    return {key for key, one in found.items() if mirroring.counts(one)}

@@ -1,0 +1,229 @@
+"""A standby gets what it lacks of the active director's connections before it may take over."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from unit.standby import GROUP, RECEIVER, Case, following, line
+from unit.standby import threads_are_calls as threads_are_calls
+from virtualserver.agent.following import LONGEST, PATIENCE
+from virtualserver.api.enums import MirrorState
+from virtualserver.plan.eligibility import Standing
+
+pytestmark = pytest.mark.usefixtures("threads_are_calls")
+
+
+def test_a_director_that_returns_gets_what_it_lacks_and_only_then_is_not_behind() -> None:
+    case = Case(1000, 1001, 1002)
+    case.own = {line(1001, origin="SYNC")}
+    case.theirs += ["IP  no connection of ours", ""]
+
+    async def check() -> None:
+        assert case.mirror.behind(GROUP)
+        await asyncio.sleep(2)
+        assert not case.mirror.behind(GROUP)
+        assert sorted(case.injected) == [1000, 1002]
+        assert case.told is MirrorState.IN_STEP
+        assert case.wakes > 0
+
+    following(case, check)
+
+
+def test_what_was_lost_on_the_way_is_sent_again() -> None:
+    case = Case(*range(1000, 1100))
+    case.lost = 150
+
+    async def check() -> None:
+        await asyncio.sleep(3)
+        assert not case.mirror.behind(GROUP)
+        assert len(case.own) == 100
+        assert len(case.injected) == 250
+
+    following(case, check)
+
+
+def test_what_the_kernel_never_takes_does_not_keep_it_behind_for_ever() -> None:
+    case = Case(*range(1000, 1100))
+    case.lost = 10**6
+
+    async def check() -> None:
+        await asyncio.sleep(PATIENCE - 1)
+        assert case.mirror.behind(GROUP)
+        await asyncio.sleep(5)
+        assert not case.mirror.behind(GROUP)
+        await asyncio.sleep(5)
+        assert case.told is MirrorState.BEHIND
+
+    following(case, check)
+
+
+def test_connections_wait_for_their_real_servers_which_are_not_checked_yet_when_an_agent_starts() -> None:
+    case = Case(*range(1000, 1100))
+    assert case.view is not None
+    whole = case.view.actual.services
+    case.change(services={key: replace(one, destinations={}) for key, one in whole.items()})
+
+    async def check() -> None:
+        await asyncio.sleep(3)
+        assert case.mirror.behind(GROUP)
+        assert case.injected == []
+        case.change(services=whole)
+        await asyncio.sleep(2)
+        assert not case.mirror.behind(GROUP)
+        assert len(case.own) == 100
+
+    following(case, check)
+
+
+@pytest.mark.parametrize("what", ["refusal", "receiver", "services"])
+def test_a_director_that_gets_nothing_may_take_over_all_the_same_after_a_while_and_says_why(what: str) -> None:
+    case = Case(1000)
+    words = {"refusal": "out of reach", "receiver": "no receiver", "services": "not programmed"}[what]
+    if what == "refusal":
+        case.refusal = words
+    elif what == "receiver":
+        case.change(daemons=frozenset())
+    else:
+        case.change(services={})
+
+    async def check() -> None:
+        await asyncio.sleep(PATIENCE - 1)
+        assert case.mirror.behind(GROUP)
+        assert case.told is None
+        await asyncio.sleep(3)
+        assert not case.mirror.behind(GROUP)
+        assert case.report is not None
+        assert case.report.state is MirrorState.UNKNOWN
+        assert words in str(case.report.message)
+
+    following(case, check)
+
+
+def test_a_moment_out_of_reach_is_nothing() -> None:
+    case = Case(1000)
+    case.refusal = "out of reach"
+
+    async def check() -> None:
+        await asyncio.sleep(PATIENCE / 2)
+        case.refusal = ""
+        await asyncio.sleep(2)
+        assert not case.mirror.behind(GROUP)
+        assert case.told is MirrorState.IN_STEP
+
+    following(case, check)
+
+
+def test_who_hears_nobody_is_alone_and_waits_for_nobody() -> None:
+    case = Case(1000)
+    case.is_taken = False
+
+    async def check() -> None:
+        await asyncio.sleep(0.6)
+        assert case.mirror.behind(GROUP), "advertisements of others may come yet"
+        await asyncio.sleep(2)
+        assert not case.mirror.behind(GROUP)
+        assert case.told is MirrorState.ALONE
+        assert not case.asked
+
+    following(case, check)
+
+
+def test_nobody_waits_for_an_active_director_that_crashed_while_it_told_its_connections() -> None:
+    case = Case(1000)
+    case.slowness = 3600
+
+    async def check() -> None:
+        await asyncio.sleep(30)
+        assert case.mirror.behind(GROUP)
+        case.is_taken = False
+        await asyncio.sleep(1)
+        assert case.mirror.behind(GROUP), "a third director may take over"
+        await asyncio.sleep(2)
+        assert not case.mirror.behind(GROUP)
+        assert case.told is MirrorState.ALONE
+
+    following(case, check)
+
+
+def test_one_that_breaks_off_after_a_long_time_is_asked_again() -> None:
+    case = Case(1000)
+    case.slowness, case.break_off = PATIENCE * 2, "it breaks off"
+
+    async def check() -> None:
+        await asyncio.sleep(PATIENCE * 2 + 0.7)
+        case.slowness, case.break_off = 0, ""
+        assert case.mirror.behind(GROUP)
+        await asyncio.sleep(2)
+        assert not case.mirror.behind(GROUP)
+        assert case.told is MirrorState.IN_STEP
+
+    following(case, check)
+
+
+def test_one_that_never_ends_telling_is_given_up() -> None:
+    case = Case(1000)
+    case.slowness = 3600
+
+    async def check() -> None:
+        await asyncio.sleep(LONGEST + 20)
+        assert not case.mirror.behind(GROUP)
+        assert case.told is MirrorState.UNKNOWN
+
+    following(case, check)
+
+
+@pytest.mark.parametrize("electing", [True, False])
+def test_an_agent_that_restarts_on_a_director_that_may_take_over_goes_on(electing: bool) -> None:
+    """Without keepalived, that it may is a word from before: perhaps from before the node itself restarted."""
+    case = Case(1000)
+    case.change(eligible=frozenset({GROUP}), electing=electing)
+
+    async def check() -> None:
+        await asyncio.sleep(1)
+        assert not case.mirror.behind(GROUP)
+        assert case.injected == ([] if electing else [1000])
+
+    following(case, check)
+
+
+def test_an_active_director_tells_nothing_and_catches_up_after_its_term() -> None:
+    case = Case(1000)
+
+    async def check() -> None:
+        await asyncio.sleep(2)
+        assert case.told is MirrorState.IN_STEP
+        case.mirror.lapse({GROUP})  # as the programmer's thread does
+        assert case.mirror.behind(GROUP)
+        case.change(standing=Standing(active=frozenset({GROUP})))
+        await asyncio.sleep(20)
+        assert case.told is None
+        asked = case.asked
+        case.change(standing=Standing(purging=frozenset({GROUP})), daemons=frozenset())
+        await asyncio.sleep(20)
+        assert case.asked == asked
+        case.own.clear()
+        case.change(standing=Standing(), daemons=frozenset({RECEIVER}))
+        await asyncio.sleep(1)
+        assert not case.mirror.behind(GROUP)
+        assert case.injected == [1000, 1000]
+
+    following(case, check)
+
+
+def test_a_planned_failover_is_answered_when_it_has_caught_up_once_more() -> None:
+    case = Case(1000)
+    answer = Case(1000, request="r-1").view
+
+    async def check() -> None:
+        await asyncio.sleep(2)
+        case.theirs.append(line(1001))
+        assert not case.mirror.caught_up(GROUP, "r-1")
+        case.view = answer
+        await asyncio.sleep(2)
+        assert case.mirror.caught_up(GROUP, "r-1")
+        assert case.injected == [1000, 1001]
+
+    following(case, check)

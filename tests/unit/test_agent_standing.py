@@ -1,0 +1,89 @@
+"""What a node is to its groups: who lacks connections may not take over, who already may is not called back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from unit.builders import director_group, node, store, virtual_server
+from virtualserver.agent.record import Record
+from virtualserver.agent.standing import Standings
+from virtualserver.agent.steadiness import Steadiness
+from virtualserver.agent.terms import Terms
+from virtualserver.kernel.fake import FakeKernel
+from virtualserver.model.failover import SyncRole, token
+from virtualserver.model.types import State
+from virtualserver.plan import desired
+from virtualserver.plan.desired import Circumstances
+from virtualserver.plan.eligibility import Standing
+from virtualserver.plan.health import UNCHECKED
+from virtualserver.plan.verdicts import judge
+from virtualserver.plan.world import World
+
+GROUP = frozenset({"default"})
+ACTIVE = State(addresses=frozenset({token(51)}))
+
+
+class Lacking:
+    """A mirror that lacks connections, and hears nothing."""
+
+    def __init__(self) -> None:
+        self.lapsed: set[str] = set()
+        self.is_deaf = False
+
+    def behind(self, group: str) -> bool:
+        return True
+
+    def deaf(self, group: str) -> bool:
+        return self.is_deaf
+
+    def lapse(self, groups: Iterable[str]) -> None:
+        self.lapsed |= set(groups)
+
+
+def world(mirrored: bool = True) -> World:
+    servers = [virtual_server(connectionMirroring=mirrored)]
+    return store(virtual_servers=servers, groups=[director_group()], nodes=[node()]).world()
+
+
+class Case:
+    def __init__(self, folder: Path) -> None:
+        self.taken, self.mirror = False, Lacking()
+        terms = Terms(FakeKernel(), Record(folder / "record.json"), lambda _: self.taken, lambda: 0.0)
+        self.standings = Standings(terms, Steadiness(), self.mirror, lambda: 0.0)
+
+    def look(self, actual: State, *, mirrored: bool = True) -> Standing:
+        return self.standings.look(world(mirrored), "director-1", actual)
+
+
+def test_who_lacks_connections_is_behind(tmp_path: Path) -> None:
+    assert Case(tmp_path).look(State()).behind == GROUP
+
+
+def test_who_may_hold_the_addresses_already_is_not_called_back(tmp_path: Path) -> None:
+    assert Case(tmp_path).look(State(eligible=GROUP)).behind == frozenset()
+
+
+def test_without_mirroring_nobody_is_behind(tmp_path: Path) -> None:
+    assert Case(tmp_path).look(State(), mirrored=False).behind == frozenset()
+
+
+def test_who_is_active_has_all_connections_until_its_term_has_ended(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    assert case.look(ACTIVE).behind == frozenset()
+    assert case.mirror.lapsed == GROUP
+    case.mirror.lapsed, case.taken = set(), True
+    assert case.look(State()).purging == GROUP
+    assert case.mirror.lapsed == GROUP, "what it is given while it forgets is lost again"
+
+
+def test_a_receiver_that_is_deaf_is_not_wanted_for_a_moment(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.mirror.is_deaf = True
+    known = world()
+    for deaf, expected in ((True, {SyncRole.SENDER}), (False, {SyncRole.SENDER, SyncRole.RECEIVER})):
+        case.mirror.is_deaf = deaf
+        found = Circumstances(standing=case.look(replace(State(), eligible=GROUP)))
+        plan = desired.plan(known, judge(known), lambda *_: UNCHECKED, "director-1", found)
+        assert {one.role for one in plan.state.daemons} == expected
