@@ -25,6 +25,7 @@ from virtualserver.model.types import Protocol, ServiceKey, State
 from virtualserver.plan import desired
 from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.health import UNCHECKED
+from virtualserver.plan.mirroring import TICK
 from virtualserver.plan.verdicts import judge
 
 HERE, NOBODY = ip_address("127.0.0.1"), ip_address("127.0.0.9")
@@ -62,7 +63,7 @@ class Agent:
     def held(self) -> Held:
         if self.broken:
             raise KernelError("cannot be read")
-        return {KEY: (4, 2)}
+        return {KEY: (4, 2), TICK: (1, 0)}
 
     def lines(self) -> Iterator[str]:
         self.open.wait(10)
@@ -177,6 +178,7 @@ async def test_figures_in_the_format_of_prometheus() -> None:
         'connections{service="TCP 198.18.0.100:80",state="inactive"} 2',
     ):
         assert f"\nvirtualserver_{sample}\n" in found
+    assert str(TICK) not in found, "it is for nobody"
 
 
 async def test_figures_before_the_first_round_and_with_an_unreadable_kernel() -> None:

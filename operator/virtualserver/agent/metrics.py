@@ -10,6 +10,7 @@ from virtualserver.agent.view import View
 from virtualserver.api.enums import GroupRole, RealServerState
 from virtualserver.model.types import ServiceKey
 from virtualserver.plan.eligibility import role
+from virtualserver.plan.mirroring import TICK
 
 Sample = tuple[Mapping[str, str], float]
 Held = Mapping[ServiceKey, tuple[int, int]]
@@ -67,6 +68,7 @@ class Metrics:
                 [
                     ({"service": str(key), "state": state}, count)
                     for key, counts in held.items()
+                    if key != TICK
                     for state, count in zip(("active", "inactive"), counts, strict=True)
                 ],
             ),
