@@ -35,12 +35,12 @@ def test_the_kernel_mirrors_as_we_count_on_it(lab: Lab) -> None:
 
 
 def run_inside(lab: Lab, name: str, tests: str) -> int:
-    """Run tests in a namespace of the guest; return how many there were. None may fail or be skipped."""
+    """Run tests in a namespace of the guest, print their figures; return how many ran. None may fail or be skipped."""
     report = lab.folder / "logs" / f"{name}.xml"
     command = (
         f"ip netns add {name}; ip netns exec {name} ip link set lo up; "
         f"cd {ROOT} && VS_CONTRACT=netlink ip netns exec {name} {sys.executable} -m pytest {tests} -q "
-        f"-p no:cacheprovider --junitxml={report} -o addopts='--import-mode=importlib'; "
+        f"-p no:cacheprovider --junitxml={report} -o junit_family=xunit1 -o addopts='--import-mode=importlib'; "
         f"code=$?; ip netns del {name}; exit $code"
     )
     done = lab.guest.run(command, timeout=1500, check=False)
@@ -48,6 +48,8 @@ def run_inside(lab: Lab, name: str, tests: str) -> int:
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
     ran, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
+    for figure in suite.iter("property"):
+        print(figure.attrib["name"], figure.attrib["value"])
     print(f"{ran} tests of {name} on the real kernel, {skipped} skipped")
     assert skipped == 0, "a part was not tried on the real kernel"
     return ran
