@@ -77,6 +77,11 @@ def test_nothing_is_removed_from_partial_knowledge() -> None:
     assert diff(State(), HELD, OURS, complete=False) == ()
 
 
+def test_services_whose_connections_must_be_forgotten_go_whatever_else_is_known() -> None:
+    """A director that was booted without the API server returns as well."""
+    assert diff(State(ending=frozenset({KEY})), HELD, OURS, complete=False) == (RemoveService(KEY),)
+
+
 def test_no_kind_of_rule_is_removed_from_partial_knowledge() -> None:
     rules = Rules(
         frozenset({KEY}),

@@ -117,12 +117,13 @@ def test_a_daemon_on_a_link_that_was_made_anew_is_started_again_if_it_is_ours(kn
     assert found(mirrored, actual, replace(OURS, daemons=known)) == expected
 
 
-def test_a_receiver_stops_before_services_are_taken_out() -> None:
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_receiver_stops_before_services_are_taken_out(complete: bool) -> None:
     """What it took after that would be bound to no real server."""
     actual = replace(STANDING, daemons=frozenset({SENDER, RECEIVER}))
     owned = replace(OURS, daemons={SyncRole.SENDER: 2, SyncRole.RECEIVER: 2})
-    purged = State(instances={"default": ROUTER}, daemons=frozenset({SENDER}))
-    operations = found(purged, actual, owned)
+    purged = State(instances={"default": ROUTER}, daemons=frozenset({SENDER}), ending=frozenset({KEY}))
+    operations = diff(purged, actual, owned, complete=complete)
     assert operations.index(StopDaemon(SyncRole.RECEIVER)) < operations.index(RemoveService(KEY))
     assert StopDaemon(SyncRole.SENDER) not in operations
 

@@ -126,6 +126,7 @@ def test_where_connections_are_mirrored_the_newest_are_pushed_out_and_nobody_own
 def test_while_a_former_term_is_forgotten_nothing_is_programmed_and_nothing_received() -> None:
     plan = planned(world(), Standing(purging=frozenset({"default"})))
     assert plan.state.services.keys() == {TICK}
+    assert plan.state.ending == planned(world()).state.services.keys() - {TICK}
     assert {one.role for one in plan.state.daemons} == {SyncRole.SENDER}
     assert plan.state.sysctls["net.ipv4.vs.expire_nodest_conn"] == "1"
     assert plan.state.eligible == frozenset()

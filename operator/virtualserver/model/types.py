@@ -210,6 +210,7 @@ class State:
     ``instances`` are the virtual routers that keepalived is told of, by their groups; ``eligible`` names the groups
     whose addresses this node may hold, and ``electing`` says that keepalived runs (read only). ``daemons`` are the
     kernel's sync daemons. ``indexes`` (read only) tells a link from another one that got its name later.
+    ``ending`` (wanted only) are services that must not be there now, however little else is known.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -226,6 +227,7 @@ class State:
     electing: bool = True
     daemons: frozenset[SyncDaemon] = frozenset()
     indexes: Mapping[str, int] = field(default_factory=dict)
+    ending: frozenset[ServiceKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

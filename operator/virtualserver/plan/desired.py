@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.model.operations import DaemonOperation, Operation, VrrpOperation
-from virtualserver.model.types import Clamp, IPAddress, LinkAddress, Protocol, Rules, State
+from virtualserver.model.types import Clamp, IPAddress, LinkAddress, Protocol, Rules, ServiceKey, State
 from virtualserver.plan import directors, owning, receiving, settings, vrrp
 from virtualserver.plan.diff import Subject, subject
 from virtualserver.plan.eligibility import NO_STANDING, Standing, barred
@@ -17,7 +17,7 @@ from virtualserver.plan.parts import Part, director
 from virtualserver.plan.realservers import Candidate
 from virtualserver.plan.shares import HealthOf, RealServerPlan, share
 from virtualserver.plan.tunnels import HOLDER
-from virtualserver.plan.verdicts import Verdict
+from virtualserver.plan.verdicts import Verdict, service_keys
 from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 
@@ -113,7 +113,7 @@ def plan(
     held = owning.Holding(world, node, circumstances.own, standing)
     state = owning.joined(union(parts.values(), circumstances), held, groups, _by_group(verdicts, parts, directed))
     return Plan(
-        state,
+        replace(state, ending=_ending(world, verdicts, directed, standing)),
         needed_by(parts),
         real_servers,
         pods,
@@ -123,6 +123,14 @@ def plan(
         groups,
         {key: spec for key in verdicts if verdicts[key].group and (spec := world.virtual_servers[key].spec)},
     )
+
+
+def _ending(
+    world: World, verdicts: Mapping[ObjectKey, Verdict], directed: set[ObjectKey], standing: Standing
+) -> frozenset[ServiceKey]:
+    """Return the services that are taken out while connections of a former term are being forgotten."""
+    specs = (world.virtual_servers[key].spec for key in directed if _group(verdicts[key]).name in standing.purging)
+    return frozenset(one for spec in specs if spec is not None for one in service_keys(spec))
 
 
 def _group(verdict: Verdict) -> DirectorGroup:

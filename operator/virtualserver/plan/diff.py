@@ -83,7 +83,8 @@ def diff(
     complete: bool,
     waiting: frozenset[LinkAddress] = frozenset(),
 ) -> tuple[Operation, ...]:
-    """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed.
+    """Return the operations, in order. With ``complete`` False (not everything is known yet) nothing is removed,
+    but for services that must end.
 
     ``waiting``: virtual addresses that keepalived is expected to add or to remove by itself at any moment.
     """
@@ -202,11 +203,11 @@ def _both(desired: Rules, actual: Rules) -> Rules:
 def _services(
     desired: State, actual: State, owned: Owned, complete: bool, waiting: frozenset[LinkAddress]
 ) -> Iterator[Operation]:
-    if complete:
-        held = {one.address for one in waiting & actual.addresses}
-        for key in sorted(owned.services - desired.services.keys(), key=_service_key):
-            if key in actual.services and key.address not in held:
-                yield RemoveService(key)
+    held = {one.address for one in waiting & actual.addresses}
+    gone = owned.services if complete else owned.services & desired.ending
+    for key in sorted(gone - desired.services.keys(), key=_service_key):
+        if key in actual.services and key.address not in held:
+            yield RemoveService(key)
     ending = actual.sysctls.get(settings.EXPIRE) == "1" or desired.sysctls.get(settings.EXPIRE) == "1"
     for key in sorted(desired.services, key=_service_key):
         found, wanted = actual.services.get(key), desired.services[key]

@@ -56,7 +56,7 @@ def silencing(desired: State, actual: State, owned: Owned, complete: bool) -> It
             stale = owned.daemons.get(one.role) != actual.indexes.get(one.link)
             unwanted = stale or wanted[one.role] != one
         else:
-            unwanted = complete
+            unwanted = complete or bool(desired.ending)
         if unwanted and one.role in owned.daemons:
             yield StopDaemon(one.role)
 
