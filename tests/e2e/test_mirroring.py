@@ -36,6 +36,12 @@ def mirror(cluster: Cluster) -> Json:
     return dict(found.get("mirror") or {}) if found.get("role") == "Standby" else {}
 
 
+def served(cluster: Cluster) -> None:
+    """The directors may only just have started."""
+    cluster.apply(virtual_server(**ECHO))
+    cluster.available(ready="3/3", seconds=60)
+
+
 def in_step(cluster: Cluster) -> None:
     eventually(lambda: mirror(cluster).get("state") == "InStep", 40, "in step")
 
@@ -55,7 +61,7 @@ def handed_over(cluster: Cluster) -> Iterator[None]:
 
 
 def test_a_director_that_returns_gets_idle_connections_before_it_may_take_over(cluster: Cluster) -> None:
-    cluster.serve(virtual_server(**ECHO), "3/3")
+    served(cluster)
     assert cluster.active() == ACTIVE
     with cluster.load("idle", 7, COUNT) as clients:
         agent, keepalived = cluster.lab.agents[STANDBY], cluster.lab.keepalived[STANDBY]
@@ -80,7 +86,7 @@ def test_a_director_that_returns_gets_idle_connections_before_it_may_take_over(c
 
 
 def test_what_a_standby_lacks_it_gets_and_a_restart_of_its_agent_changes_nothing(cluster: Cluster) -> None:
-    cluster.serve(virtual_server(**ECHO), "3/3")
+    served(cluster)
     assert cluster.active() == ACTIVE
     barrier = "INPUT -p udp --dport 8848 -s 198.18.0.11 -j DROP"
     cluster.director(f"iptables-legacy -I {barrier}", STANDBY)
@@ -102,7 +108,7 @@ def test_what_a_standby_lacks_it_gets_and_a_restart_of_its_agent_changes_nothing
 
 
 def test_connections_are_told_to_directors_only_and_figures_to_all(cluster: Cluster) -> None:
-    cluster.serve(virtual_server(**ECHO), "3/3")
+    served(cluster)
     with cluster.load("idle", 7, 3):
         url = "http://198.18.0.11:9440/connections?group=default"
         assert cluster.client(f"curl -s -o /dev/null -w '%{{http_code}}' '{url}'") == "403"
