@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -119,13 +118,6 @@ def test_the_unit_calls_the_command_with_the_options_that_it_was_printed_with(
     assert options.entries(given, way) == entries(*words)
     stop = lines["ExecStop"].split(" real-server ")[1].split()
     assert parse(*stop[1:], verb=stop[0]).address == ["198.18.0.100"]
-
-
-def test_the_command_loads_no_library_of_the_cluster() -> None:
-    heavy = "{'kopf', 'kubernetes', 'aiohttp'}"
-    code = f"import sys, virtualserver.machine.command; sys.exit(sorted({heavy} & set(sys.modules)) or 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_modules_are_absent_that_are_neither_loaded_nor_built_in_nor_on_disk(tmp_path: Path) -> None:
