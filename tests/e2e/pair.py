@@ -46,7 +46,7 @@ UDP = {"ports": [{"port": ECHO, "protocol": "UDP"}], "monitors": []}
 SERVED = (
     echo("direct", [DIRECT, DIRECT6], NODES, forwarding={"mode": "DirectRouting"}),
     echo("datagrams", [DIRECT], NODES[:2], forwarding={"mode": "DirectRouting"}, **UDP),
-    echo("nat", [NAT, NAT6], BEHIND),
+    echo("nat", [NAT, NAT6], BEHIND, connectionMirroring=True),
 )
 """What every test finds served."""
 
@@ -122,14 +122,36 @@ class Pair:
         roles = ["Active", "Standby"]
         eventually(lambda: sorted(self.roles(group).values()) == roles, seconds, f"{group} is {roles}")
 
+    def programmed(self, director: str) -> list[str]:
+        """Real servers in a director's kernel, as `ipvsadm` writes them."""
+        return [line for line in self.lab.host(director).run("ipvsadm -Sn").out.splitlines() if f":{ECHO} -r " in line]
+
+    def server(self, name: str) -> Json:
+        """The status of a virtual server."""
+        path = f"/apis/virtualserver.dev/v1alpha1/namespaces/default/virtualservers/{name}"
+        return dict(self.lab.api.request("GET", path).get("status") or {})
+
+    def ready_with(self, name: str, count: int) -> None:
+        """Wait until a virtual server has so many real servers, all of them up, in both kernels."""
+
+        def check() -> bool:
+            tables = [self.programmed(one) for one in DIRECTORS]
+            return self.server(name).get("readyRealServers") == f"{count}/{count}" and tables[0] == tables[1]
+
+        eventually(check, 30, f"{name} has {count}/{count} on both directors")
+
     # -- what is done -----------------------------------------------------------------------------------------------
 
     def vrrp(self, settings: Json, group: str = "default") -> None:
         """Set how the group elects; returns once both directors do so."""
-        self.lab.kubectl("patch", "dg", group, "--type=merge", "-p", json.dumps({"spec": {"vrrp": settings}}))
+        self.change({"vrrp": settings}, group)
         line = f"advert_int {int(settings['advertisementInterval'].removesuffix('ms')) / 1000:g}\n"
         for name in DIRECTORS:
             eventually(partial(self._configured, name, line), 15, f"{name}: {line}")
+
+    def change(self, spec: Json, group: str = "default") -> None:
+        """Merge into the group's spec."""
+        self.lab.kubectl("patch", "dg", group, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def _configured(self, director: str, line: str) -> bool:
         file = f"{self.lab.keepalived[director].run_dir}/keepalived.conf"
@@ -155,6 +177,20 @@ class Pair:
         for name in directors:
             self.lab.agents[name].stop(SIGKILL)
             self.lab.agents[name].start()
+
+    @contextmanager
+    def applied(self, *manifests: Json) -> Iterator[None]:
+        """Objects of this test only; virtual servers among them are waited for."""
+        try:
+            for one in manifests:
+                self.lab.kubectl("apply", "-f", "-", input=json.dumps(one))
+            for one in manifests:
+                if one["kind"] == "VirtualServer":
+                    self.ready_with(one["metadata"]["name"], len(one["spec"]["realServers"]))
+            yield
+        finally:
+            for one in reversed(manifests):
+                self.lab.kubectl("delete", "--ignore-not-found", "-f", "-", input=json.dumps(one))
 
     # -- before and after a test ------------------------------------------------------------------------------------
 
@@ -186,9 +222,8 @@ class Pair:
         listed = self.lab.api.request("GET", "/apis/virtualserver.dev/v1alpha1/virtualservers")["items"]
         found = {one["metadata"]["name"]: (one.get("status") or {}).get("readyRealServers") for one in listed}
         servers = {one["metadata"]["name"]: len(one["spec"]["realServers"]) for one in SERVED}
-        tables = [self.lab.host(name).run("ipvsadm -Sn").out.count("\n-a ") for name in DIRECTORS]
-        return all(found.get(name) == f"{count}/{count}" for name, count in servers.items()) and (
-            tables == [sum(servers.values())] * len(DIRECTORS)
+        return all(found.get(name) == f"{count}/{count}" for name, count in servers.items()) and all(
+            len(self.programmed(name)) == sum(servers.values()) for name in DIRECTORS
         )
 
     # -- what is seen -----------------------------------------------------------------------------------------------

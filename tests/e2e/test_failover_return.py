@@ -1,0 +1,73 @@
+"""A director that was active before returns; what it remembers, and what strangers say, must not count."""
+
+from __future__ import annotations
+
+import json
+import sys
+from ipaddress import ip_address
+
+from e2e.pair import BEHIND, NAT, NODES, Pair, echo, other
+from e2e.world import eventually
+from failover import forge
+from failover.subject import DIRECTORS, ECHO, connections
+from virtualserver.kernel import syncwire
+from virtualserver.model.connections import ESTABLISHED, Connection
+from virtualserver.model.types import Protocol
+
+AGAIN = "198.18.0.157"
+
+
+def test_clients_that_use_their_ports_again_are_not_sent_where_a_former_term_sent_them(pair: Pair) -> None:
+    """Own, lose, change the real servers, own again: entries of the first term would override hash and mirror."""
+    first = pair.active()
+    second = other(first)
+    ports = "ports=20000"
+    before = echo("again", [AGAIN], NODES[:1], forwarding={"mode": "DirectRouting"}, connectionMirroring=True)
+    after = echo("again", [AGAIN], NODES[1:2], forwarding={"mode": "DirectRouting"}, connectionMirroring=True)
+    with pair.applied(before), pair.watched(AGAIN):
+        with pair.connections(100, ports, vips=[AGAIN]) as clients:
+            _hand_over(pair, second)
+            kept = _of_its_own(pair, first)
+            lost = clients.use()
+        pair.lab.kubectl("apply", "-f", "-", input=json.dumps(after))
+        pair.ready_with("again", 1)
+        with pair.connections(100, ports, vips=[AGAIN]) as clients:
+            _hand_over(pair, first)
+            lost += clients.use()
+    pair.check(lost, kept)
+
+
+def _of_its_own(pair: Pair, director: str) -> list[str]:
+    """Connections that a director has from a term of its own, rather than from the active one."""
+    shown = pair.lab.host(director).run("cat /proc/net/ip_vs_conn_sync").out.splitlines()
+    return [line for line in shown if "C612009D" in line and "LOCAL" in line]
+
+
+def _hand_over(pair: Pair, to: str) -> None:
+    pair.command("failover", "default", "--to", to, "--reason", "test")
+    pair.in_step()
+    pair.states(f"handed over to {to}")
+
+
+def test_what_a_stranger_says_of_connections_is_not_believed(pair: Pair) -> None:
+    """Mirrored connections are taken from the other directors; theirs is the control."""
+    active, server = pair.active(), ip_address(BEHIND[0])
+
+    def forged(port: int) -> str:
+        client = ip_address("198.18.0.99")
+        one = Connection(Protocol.TCP, client, port, ip_address(NAT), ECHO, server, ECHO, ESTABLISHED, 60)
+        (message,) = syncwire.messages([one], 51)
+        return message.hex()
+
+    def known(port: int) -> list[str]:
+        text = f"{port:04X} C6120097"
+        return [name for name in DIRECTORS if any(text in line for line in connections(pair.lab, name))]
+
+    def send(host: str, port: int) -> None:
+        command = [sys.executable, "-S", forge.__file__, "eth0", "224.0.0.81", "8848", forged(port), "3", "100"]
+        pair.lab.host(host).run(command)
+
+    send("rs-3", 4001)
+    send(active, 4002)
+    eventually(lambda: other(active) in known(4002), 5, "what a director says is taken by the other")
+    assert known(4001) == []
