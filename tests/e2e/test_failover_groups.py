@@ -1,4 +1,4 @@
-"""Several groups on the same directors: each has an active one of its own, and a crash moves only what that one held."""
+"""Several groups on the same directors: each has an active one of its own, and a crash moves only what it held."""
 
 from __future__ import annotations
 

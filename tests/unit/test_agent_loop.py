@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from pathlib import Path
 from typing import Any
 
-from unit.builders import WEB, group_reports, standings, store, virtual_server
+import pytest
+
+from unit.builders import WEB, director_group, group_reports, standings, store, virtual_server
 from virtualserver.agent.loop import Loop
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record
+from virtualserver.api.enums import GroupRole
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.fake import FakeKernel
-from virtualserver.model.operations import AddDestination, Operation
+from virtualserver.model.failover import token
+from virtualserver.model.operations import AddDestination, Operation, RemoveService
 from virtualserver.plan.status import Json
 from virtualserver.plan.transitions import Transition
 from virtualserver.plan.world import ObjectKey, VirtualServer, World
@@ -44,10 +49,10 @@ class Reporter:
         return [event.reason for event in self.events]
 
 
-def loop(folder: Path, kernel: FakeKernel) -> tuple[Loop, Reporter]:
+def loop(folder: Path, kernel: FakeKernel, taken: bool = False) -> tuple[Loop, Reporter]:
     reporter = Reporter()
     record = Record(folder / "record.json")
-    programmer, standing = Programmer(kernel, record, lambda: 0.0), standings(kernel, record)
+    programmer, standing = Programmer(kernel, record, lambda: 0.0), standings(kernel, record, taken)
     reports = group_reports("director-1", reporter.groups)
     made = Loop("director-1", Source(), programmer, standing, reports, reporter, lambda _: None, lambda: 0.0)
     return made, reporter
@@ -60,6 +65,23 @@ async def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:
     kernel.flush()
     await made.once()
     assert Reason.DRIFT_REPAIRED in reporter.reasons()
+
+
+async def test_services_that_go_and_come_back_after_a_term_are_not_another_programs_doing(tmp_path: Path) -> None:
+    removed: list[Operation] = []
+
+    def note(_number: int, operation: Operation) -> int:
+        removed.extend([operation] if isinstance(operation, RemoveService) else [])
+        return 0
+
+    kernel = FakeKernel(fail=note)
+    made, reporter = loop(tmp_path, kernel, taken=True)
+    for holds in (False, True, False, False):
+        (kernel.addresses.add if holds else kernel.addresses.discard)(token(51))
+        await made.once()
+    assert removed, "connections of the term were forgotten"
+    assert kernel.services
+    assert Reason.DRIFT_REPAIRED not in reporter.reasons()
 
 
 async def test_a_status_is_said_of_the_very_object_that_was_looked_at(tmp_path: Path) -> None:
@@ -78,3 +100,36 @@ async def test_a_write_that_the_kernel_refuses_again_is_not_another_programs_doi
     assert Reason.DRIFT_REPAIRED not in reporter.reasons()
     status: Any = reporter.statuses[WEB]
     assert status["conditions"][0]["reason"] == Reason.KERNEL_REFUSED
+
+
+async def test_a_director_whose_kernel_cannot_be_read_is_not_ready_and_says_why_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernel = FakeKernel()
+    kernel.unreadable = "this kernel has no IPVS"
+    made, reporter = loop(tmp_path, kernel)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(made.run())
+        while kernel.reads < 3:
+            made.wake()
+            await asyncio.sleep(0.01)
+        assert role(reporter) == (GroupRole.NOT_READY, Reason.KERNEL_UNREADABLE, "this kernel has no IPVS")
+        kernel.unreadable = ""
+        while role(reporter)[1] == Reason.KERNEL_UNREADABLE:
+            made.wake()
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert [record.message for record in caplog.records].count("round failed") == 1
+
+
+def role(reporter: Reporter) -> tuple[str, str, str]:
+    (entry,) = (reporter.groups["default"] or {})["directors"]
+    return entry["role"], entry["reason"], entry["message"]
+
+
+async def test_a_director_that_is_active_stays_so_when_its_kernel_cannot_be_read(tmp_path: Path) -> None:
+    said: dict[str, Any] = {}
+    group = director_group()
+    group["status"] |= {"directors": [{"node": "director-1", "role": "Active", "reason": "", "message": ""}]}
+    group_reports("director-1", said).unreadable(store(groups=[group]).world(), "out of memory")
+    assert said == {}, "keepalived and the kernel go on"

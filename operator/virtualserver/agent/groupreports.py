@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from virtualserver.agent.takeovers import Takeovers
+from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import Failover, MirrorReport
+from virtualserver.api.reasons import Reason
 from virtualserver.model.types import IPAddress, State
 from virtualserver.plan import vrrp
-from virtualserver.plan.desired import Plan
+from virtualserver.plan.desired import Plan, directed_groups
 from virtualserver.plan.eligibility import Standing, pending, role
+from virtualserver.plan.findings import Finding
 from virtualserver.plan.groupstatus import Json, group_status
 from virtualserver.plan.owning import mirrors
 from virtualserver.plan.world import DirectorGroup, World
@@ -49,6 +52,22 @@ class GroupReports:
             if self._said.get(name) != status:
                 self._say(name, status)
         self._said = statuses
+
+    def unreadable(self, world: World, message: str) -> None:
+        """Say that this node is not ready because its kernel cannot be read.
+
+        A director that was active last stays so: keepalived and the kernel go on without the agent.
+        """
+        why = Finding(False, Reason.KERNEL_UNREADABLE, message)
+        for name, group in directed_groups(world, self._node).items():
+            last = group.ownership.report(self._node)
+            if last is not None and last.role is GroupRole.ACTIVE:
+                continue
+            addresses = last.addresses if last is not None else ()
+            status = group_status(self._node, group, GroupRole.NOT_READY, why, addresses=addresses)
+            if self._said.get(name) != status:
+                self._say(name, status)
+            self._said = {**self._said, name: status}
 
     def _status(
         self,

@@ -139,15 +139,17 @@ class Loop:
 
     async def run(self) -> None:
         """Look again for ever; ends only by cancellation."""
+        failed = ""
         while True:
             self._wake.clear()
             spent = time.process_time()
             try:
                 await self.once()
-                self.last_round = self._clock()
+                self.last_round, failed = self._clock(), ""
             except (KernelError, RecordError) as error:
-                log.error("round failed", extra={"error": str(error)})
-                self._report_unreadable(str(error))
+                if failed != (failed := str(error)):
+                    log.error("round failed", extra={"error": failed})
+                self._report_unreadable(failed)
             except Exception:
                 # Nothing is fatal after start-up, nothing is swallowed: said here, tried again below.
                 log.exception("round failed")
@@ -230,7 +232,7 @@ class Loop:
 
     def _report(self, done: Round) -> None:
         before, after = self._seen, Seen(self._node, done.plan, done.actual, done.problems, self._faults)
-        if before is not None and done.applied and self._settled_plan == done.plan:
+        if before is not None and done.applied and not done.ended and self._settled_plan == done.plan:
             self._report_drift(done)
         # Writes of a round after a refused one are another try of ours, not another program's doing.
         self._settled_plan = None if done.problems else done.plan
@@ -283,6 +285,7 @@ class Loop:
         plan = replace(seen.plan, here=frozenset(here), standby=frozenset(directed - seen.plan.active))
         self._seen = replace(seen, plan=plan, actual=State(), problems=dict.fromkeys(here, finding))
         self._report_statuses(self._seen)
+        self._group_reports.unreadable(self._world, message)
 
     def _event(self, transition: Transition) -> None:
         log.info(transition.note, extra={"virtualserver": str(transition.key), "reason": transition.reason})

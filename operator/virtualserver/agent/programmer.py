@@ -59,13 +59,14 @@ Names = Callable[[State], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round came to."""
+    """What one round came to; ``ended``: services were taken out, so that their connections end, and may be back."""
 
     plan: Plan
     actual: State
     problems: Mapping[ObjectKey, Finding]
     applied: tuple[Operation, ...] = ()
     outcomes: tuple[Outcome, ...] = field(default=())
+    ended: bool = False
 
 
 _FORWARD = WriteSysctl(settings.FORWARD_IPV6, "1")
@@ -85,6 +86,7 @@ class Programmer:
         """``patience`` in seconds is given to keepalived before its part of the work is done here."""
         self._patience = Patience(patience)
         self._mirroring_after = 0.0
+        self._ended = False
         self._kernel = kernel
         self._record = record
         self._clock = clock
@@ -136,6 +138,7 @@ class Programmer:
         """Bring the kernel to the plan; returns what is held then, and what stands in the way."""
         applied: list[Operation] = []
         outcomes: list[Outcome] = []
+        self._ended = False
         self._foresee(make_plan, names, applied, outcomes, complete)
         for _ in range(PASSES):
             actual = self._read(names)
@@ -158,7 +161,7 @@ class Programmer:
         if complete:
             self._record.settle(plan.state, actual)
         problems = {**self._attempts.findings, **found}
-        return Round(plan, actual, problems, tuple(applied), tuple(outcomes))
+        return Round(plan, actual, problems, tuple(applied), tuple(outcomes), self._ended)
 
     def _foresee(
         self,
@@ -215,6 +218,7 @@ class Programmer:
         found = _blame(plan, conflicts(plan.state, actual, self.owned))
         if found:
             plan = make_plan(actual, replace(circumstances, suspended=circumstances.suspended | found.keys()))
+        self._ended |= bool(plan.state.ending)
         return self._succeeded(plan, actual, now), found
 
     def _succeeded(self, plan: Plan, actual: State, now: float) -> Plan:
