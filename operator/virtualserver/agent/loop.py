@@ -153,8 +153,10 @@ class Loop:
             except Exception:
                 # Nothing is fatal after start-up, nothing is swallowed: said here, tried again below.
                 log.exception("round failed")
+            # Not wait_for: in Python 3.11 it may swallow a cancellation that comes together with what it waits for.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._pause(time.process_time() - spent))
+                async with asyncio.timeout(self._pause(time.process_time() - spent)):
+                    await self._wake.wait()
 
     async def once(self) -> None:
         """One round: judge, watch, program, report."""
