@@ -15,7 +15,7 @@ from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.kernel.fake import FakeKernel
-from virtualserver.model.failover import token
+from virtualserver.model.failover import Instance, token
 from virtualserver.model.types import (
     LinkAddress,
     Owned,
@@ -79,13 +79,22 @@ def test_a_restarted_agent_goes_on_forgetting(tmp_path: Path) -> None:
     assert Case(tmp_path).purging(STANDBY)
 
 
-def test_keepalived_is_given_a_second() -> None:
+def test_keepalived_is_given_a_second_from_when_it_was_told() -> None:
     patience, wanted, owned = Patience(1.0), State(addresses=frozenset({HELD})), Owned(addresses=frozenset({HELD}))
+    router = Instance("default", 51, "eth0", 100, 3, 250, addresses=(HELD,))
+    told = State(addresses=frozenset({token(51)}), instances={"default": router})
+    both = replace(told, addresses=told.addresses | {HELD})
     assert patience.waiting(wanted, State(), owned, 0.0) == {HELD}
-    assert patience.waiting(wanted, State(), owned, 0.9) == {HELD}
-    assert patience.waiting(wanted, State(), owned, 1.0) == frozenset()
-    assert patience.waiting(State(), wanted, owned, 1.1) == {HELD}, "now it is there without need: another second"
-    assert patience.waiting(wanted, wanted, owned, 9.0) == frozenset()
+    assert patience.waiting(wanted, State(), owned, 9.0) == {HELD}, "it was not told yet"
+    assert patience.waiting(wanted, told, owned, 10.0) == {HELD}
+    assert patience.waiting(wanted, told, owned, 10.9) == {HELD}
+    assert patience.waiting(wanted, told, owned, 11.0) == frozenset()
+    assert patience.waiting(State(), both, owned, 12.0) == {HELD}, "it holds what it was told to hold"
+    assert patience.waiting(State(), both, owned, 16.9) == {HELD}
+    assert patience.waiting(State(), both, owned, 17.0) == frozenset(), "it cannot be told"
+    assert patience.waiting(State(), replace(both, instances={}), owned, 13.0) == {HELD}
+    assert patience.waiting(State(), replace(both, instances={}), owned, 14.0) == frozenset()
+    assert patience.waiting(wanted, both, owned, 15.0) == frozenset()
 
 
 @pytest.mark.parametrize(("times", "rests"), [(2, False), (3, True)])
