@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -10,12 +11,13 @@ import sys
 import time
 from dataclasses import replace
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import Protocol
 
 from virtualserver.kernel.fake import FakeKernel
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.port import Kernel
-from virtualserver.model.operations import RemoveDecapsulation, ReplaceRules, StopDaemon
+from virtualserver.model.operations import ConfigureInstances, RemoveDecapsulation, ReplaceRules, StopDaemon
 from virtualserver.model.types import Decapsulation, IPAddress, LinkAddress, Rules, Service, ServiceContent, ServiceKey
 
 REAL = os.environ.get("VS_CONTRACT", "fake") == "netlink"
@@ -67,6 +69,12 @@ class World(Protocol):
 
     def listen(self, port: int) -> None:
         """Take a UDP port of IPv4, as a program that serves there."""
+
+    def elect(self) -> None:
+        """From now on there is a keepalived, which holds addresses as it is told."""
+
+    def settle(self) -> None:
+        """Give it the time that it needs."""
 
     def flush_services(self) -> None: ...
 
@@ -157,6 +165,12 @@ class FakeWorld:
     def has_default_route(self) -> bool:
         return ROUTED in self.kernel.routers
 
+    def elect(self) -> None:
+        self.kernel.failover.electing = True
+
+    def settle(self) -> None:
+        pass
+
     def flush_services(self) -> None:
         self.kernel.flush()
 
@@ -181,7 +195,9 @@ class NetlinkWorld:
         run(
             f"ip link set lo up; ip link del {LINK} 2>/dev/null; ip link add {LINK} type dummy && ip link set {LINK} up"
         )
-        self.kernel = Netlink(fail=self._failing)
+        self._run_dir = Path(f"/run/vs-contract-{os.getpid()}")
+        self._keepalived: subprocess.Popen[bytes] | None = None
+        self.kernel = Netlink(fail=self._failing, run_dir=self._run_dir)
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     @property
@@ -248,6 +264,15 @@ class NetlinkWorld:
     def has_default_route(self) -> bool:
         return f"dev {ROUTED} proto ra" in run("ip -6 route show default")
 
+    def elect(self) -> None:
+        command = [sys.executable, "-m", "virtualserver", "keepalived"]
+        environment = {**os.environ, "RUN_DIR": str(self._run_dir)}
+        self._keepalived = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        self.kernel.apply([ConfigureInstances(())])
+
+    def settle(self) -> None:
+        time.sleep(0.1)
+
     def flush_services(self) -> None:
         run("ipvsadm -C")
 
@@ -256,6 +281,10 @@ class NetlinkWorld:
             run(f"for table in filter nat mangle; do {program} -t $table -F; done")
 
     def close(self) -> None:
+        if self._keepalived is not None:
+            self._keepalived.terminate()
+            self._keepalived.wait(10)
+        shutil.rmtree(self._run_dir, ignore_errors=True)
         self._listener.close()
         left = self.kernel.read()
         self.kernel.apply([RemoveDecapsulation(one) for one in left.decapsulations])
