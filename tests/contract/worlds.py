@@ -265,6 +265,7 @@ class NetlinkWorld:
         return f"dev {ROUTED} proto ra" in run("ip -6 route show default")
 
     def elect(self) -> None:
+        run(f"ip link set {LINK} multicast on; ip address add 198.18.0.11/24 dev {LINK}")  # for advertisements
         command = [sys.executable, "-m", "virtualserver", "keepalived"]
         environment = {**os.environ, "RUN_DIR": str(self._run_dir)}
         self._keepalived = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
