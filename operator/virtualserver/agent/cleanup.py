@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record, RecordError
 from virtualserver.agent.settings import SettingsError, settings
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.port import KernelError
-from virtualserver.model.types import State
+from virtualserver.model.operations import Outcome
+from virtualserver.model.types import Owned, State
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.telemetry import set_up_logging
+
+ROUNDS, PAUSE = 20, 0.25
+"""Looks at the kernel, and seconds between them: keepalived is given its time to let go of addresses by itself."""
 
 
 def main() -> int:
@@ -21,21 +26,29 @@ def main() -> int:
     set_up_logging()
     try:
         chosen = settings({"NODE_NAME": "any", **os.environ})
-        programmer = Programmer(
-            Netlink(proc_sys=chosen.proc_sys, run_dir=chosen.run_dir),
-            Record(chosen.state_dir / "record.json"),
-            time.monotonic,
-            patience=0,
-        )
-        done = programmer.round(_nothing, lambda _: (), complete=True)
+        kernel = Netlink(proc_sys=chosen.proc_sys, run_dir=chosen.run_dir)
+        programmer = Programmer(kernel, Record(chosen.state_dir / "record.json"), time.monotonic)
+        outcomes = list(_clean(programmer))
     except (SettingsError, RecordError, KernelError) as error:
         print(f"virtualserver clean-up: {error}", file=sys.stderr)
         return 1
-    for outcome in done.outcomes:
+    for outcome in outcomes:
         print(f"{'removed' if outcome.ok else 'failed'}: {outcome.operation} {outcome.message}".rstrip())
-    if not done.applied:
+    if programmer.owned != Owned():
+        print("virtualserver clean-up: not everything could be removed; see above", file=sys.stderr)
+        return 1
+    if not outcomes:
         print("nothing of ours is in this node's kernel")
-    return 0 if all(outcome.ok for outcome in done.outcomes) else 1
+    return 0
+
+
+def _clean(programmer: Programmer) -> Iterator[Outcome]:
+    """Yield what became of each operation, until nothing of ours is left."""
+    for _ in range(ROUNDS):
+        yield from programmer.round(_nothing, lambda _: (), complete=True).outcomes
+        if programmer.owned == Owned():
+            return
+        time.sleep(PAUSE)
 
 
 def _nothing(_actual: State, _circumstances: Circumstances) -> Plan:
