@@ -11,12 +11,25 @@ import pytest
 from lab import interrupts, names
 from lab.lab import Lab
 
+TESTS = Path(__file__).resolve().parent
+SHARING = {"e2e", "kernel", "labtests", "vrrp"}
+"""Folders of tests whose machines are emulated, or many."""
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 
 
 def pytest_configure() -> None:
     """A polite kill ends the tests as Ctrl-C does, and while they tidy up a second signal is not heard."""
     interrupts.listen(deaf=30)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Emulated machines share their processor with whatever else runs: a test of them that fails is run once more.
+
+    The summary tells (`rerun`); what is really broken fails twice.
+    """
+    for item in items:
+        if SHARING & set(item.path.relative_to(TESTS).parts):
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=5))
 
 
 def pytest_unconfigure() -> None:
