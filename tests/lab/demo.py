@@ -162,8 +162,8 @@ class Demo:
         """The virtual servers are deleted, and the kernel is clean."""
         director = self._director()
         self._kubectl("delete", "vs", "web", "kept")
-        _until(lambda: VIP not in self._host(director, "ipvsadm -Sn", quiet=True), 15, "services gone")
-        _until(lambda: VIP not in self._host(director, "ip -o address", quiet=True), 5, "address gone")
+        _until(lambda: not self._host(director, "ipvsadm -Sn", quiet=True), 30, "services gone")
+        _until(lambda: not self._held(director), 10, "addresses gone")
         self._host(director, "ipvsadm -Ln; ip -brief address", show=True)
         return f"no virtual service and no virtual address on {director}"
 
@@ -200,6 +200,10 @@ class Demo:
 
     def _ready_nodes(self, name: str) -> list[str]:
         return [one["node"] for one in self._status(name).get("nodes") or [] if one["reason"] == "Programmed"]
+
+    def _held(self, director: str) -> list[str]:
+        addresses = self._host(director, "ip -o address", quiet=True)
+        return [vip for vip in (VIP, KEPT_VIP) if f" {vip}/" in addresses]
 
     @contextmanager
     def _loss_of(self, director: str) -> Iterator[None]:
