@@ -79,8 +79,8 @@ def test_when_keepalived_is_killed_the_other_takes_over_and_no_address_stays_beh
         eventually(lambda: not any(pair.holds(active, vip) for vip in VIPS), 3, "no address stays behind")
         assert pair.active() == other(active)
         if program == "supervisor":
-            pair.becomes(active, "NotReady")
-            assert pair.report(active)["reason"] == "KeepalivedDown"
+            eventually(lambda: pair.report(active)["reason"] == "KeepalivedDown", 40, "KeepalivedDown in status")
+            assert pair.report(active)["role"] == "NotReady"
             keepalived.start()
         pair.becomes(active, "Standby")
         time.sleep(1)
