@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record, RecordError
@@ -34,7 +35,7 @@ def main() -> int:
         return 1
     for outcome in outcomes:
         print(f"{'removed' if outcome.ok else 'failed'}: {outcome.operation} {outcome.message}".rstrip())
-    if programmer.owned != Owned():
+    if not _clean_now(programmer):
         print("virtualserver clean-up: not everything could be removed; see above", file=sys.stderr)
         return 1
     if not outcomes:
@@ -46,9 +47,14 @@ def _clean(programmer: Programmer) -> Iterator[Outcome]:
     """Yield what became of each operation, until nothing of ours is left."""
     for _ in range(ROUNDS):
         yield from programmer.round(_nothing, lambda _: (), complete=True).outcomes
-        if programmer.owned == Owned():
+        if _clean_now(programmer):
             return
         time.sleep(PAUSE)
+
+
+def _clean_now(programmer: Programmer) -> bool:
+    """Return whether nothing is left; that connections of a former term may be, is remembered for the next agent."""
+    return replace(programmer.owned, served=frozenset()) == Owned()
 
 
 def _nothing(_actual: State, _circumstances: Circumstances) -> Plan:
