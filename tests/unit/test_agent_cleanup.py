@@ -14,5 +14,6 @@ def test_a_node_that_has_been_active_is_clean_although_it_remembers_that(tmp_pat
     record = Record(tmp_path / "record.json")
     record.serve(frozenset({"default"}))
     programmer = Programmer(FakeKernel(), record, lambda: 0.0)
-    assert list(cleanup._clean(programmer)) == []
+    (only,) = cleanup.clean(programmer)
+    assert not only.applied
     assert Record(tmp_path / "record.json").owned.served == {"default"}

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 
-from virtualserver.agent.programmer import Programmer
+from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import Record, RecordError
 from virtualserver.agent.settings import SettingsError, settings
 from virtualserver.kernel.netlink import Netlink
 from virtualserver.kernel.port import KernelError
-from virtualserver.model.operations import Outcome
-from virtualserver.model.types import Owned, State
+from virtualserver.model.types import State
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.telemetry import set_up_logging
 
@@ -28,14 +25,14 @@ def main() -> int:
     try:
         chosen = settings({"NODE_NAME": "any", **os.environ})
         kernel = Netlink(proc_sys=chosen.proc_sys, run_dir=chosen.run_dir)
-        programmer = Programmer(kernel, Record(chosen.state_dir / "record.json"), time.monotonic)
-        outcomes = list(_clean(programmer))
+        rounds = clean(Programmer(kernel, Record(chosen.state_dir / "record.json"), time.monotonic))
     except (SettingsError, RecordError, KernelError) as error:
         print(f"virtualserver clean-up: {error}", file=sys.stderr)
         return 1
+    outcomes = [outcome for done in rounds for outcome in done.outcomes]
     for outcome in outcomes:
         print(f"{'removed' if outcome.ok else 'failed'}: {outcome.operation} {outcome.message}".rstrip())
-    if not _clean_now(programmer):
+    if rounds[-1].applied:
         print("virtualserver clean-up: not everything could be removed; see above", file=sys.stderr)
         return 1
     if not outcomes:
@@ -43,18 +40,15 @@ def main() -> int:
     return 0
 
 
-def _clean(programmer: Programmer) -> Iterator[Outcome]:
-    """Yield what became of each operation, until nothing of ours is left."""
+def clean(programmer: Programmer) -> list[Round]:
+    """Look and remove until there is nothing left to do, also for keepalived; raises KernelError and RecordError."""
+    rounds: list[Round] = []
     for _ in range(ROUNDS):
-        yield from programmer.round(_nothing, lambda _: (), complete=True).outcomes
-        if _clean_now(programmer):
-            return
+        rounds.append(programmer.round(_nothing, lambda _: (), complete=True))
+        if not rounds[-1].applied and not programmer.owned.addresses & rounds[-1].actual.addresses:
+            break
         time.sleep(PAUSE)
-
-
-def _clean_now(programmer: Programmer) -> bool:
-    """Return whether nothing is left; that connections of a former term may be, is remembered for the next agent."""
-    return replace(programmer.owned, served=frozenset()) == Owned()
+    return rounds
 
 
 def _nothing(_actual: State, _circumstances: Circumstances) -> Plan:
