@@ -136,7 +136,7 @@ FAULTS = [
           "cat /tmp/modprobe-was >/proc/sys/kernel/modprobe", ("ip_vs_sed", "modprobe ip_vs_sed")),
 ]  # fmt: skip
 ON_STANDBY = {("machine", "DecapsulationMissing"), ("strict", "DecapsulationMissing"), ("beside", "AddressNotHeld"),
-              ("near", "RepliesBypassDirector")}  # fmt: skip
+              ("near", "RepliesBypassDirector"), ("module", "KernelModuleMissing")}  # fmt: skip
 """What the other director sees as well, before it has to take over."""
 
 
