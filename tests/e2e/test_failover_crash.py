@@ -53,7 +53,7 @@ def test_a_director_whose_cables_are_pulled_lets_go_and_does_not_take_back(pair:
         pair.states("the link is back")
     pair.moved(active, other(active))
     pair.check(lost, history.silent_at_most(pair.history, LONGEST))
-    assert connections(pair.lab, active) == []
+    eventually(lambda: connections(pair.lab, active) == [], 20, "of connections that clients have ended nothing stays")
 
 
 def test_one_cable_is_enough_to_lose(pair: Pair) -> None:

@@ -86,7 +86,6 @@ class OnNode:
         self.folder = folder
         self.run_dir = f"/run/{host.name}/virtualserver"  # in the guest's memory: sockets and locks are its kernel's
         self.kubeconfig = folder / "credentials" / f"agent-{host.name}.kubeconfig"
-        self._process: Process | None = None
 
     @property
     def name(self) -> str:
@@ -98,11 +97,12 @@ class OnNode:
 
     @property
     def process(self) -> Process | None:
-        """What runs now, also when another command started it."""
-        if self._process is None or not self._process.running:
-            found = [process for process in self.host.processes() if process.name == self.name]
-            self._process = found[-1] if found else None
-        return self._process
+        """What runs now, also when another command started it.
+
+        Asked by name each time: a guest that was booted again gives the numbers of its former processes to others.
+        """
+        found = [process for process in self.host.processes() if process.name == self.name]
+        return found[-1] if found else None
 
     @property
     def running(self) -> bool:
@@ -121,7 +121,7 @@ class OnNode:
 
     def start(self) -> None:
         if not self.running:
-            self._process = self.host.spawn([*PROGRAM, self.command], self.name, env=self.environment())
+            self.host.spawn([*PROGRAM, self.command], self.name, env=self.environment())
 
     def signal(self, number: int) -> None:
         if process := self.process:
