@@ -1,6 +1,7 @@
 """(f): what connections see of a crash and of a planned failover, and how many are mirrored when packets are lost.
 
-Beside keepalived by hand, with the kernel's defaults and tuned, in the same lab and the same run. Each crash has a
+With advertisements every 50 ms, so that a pause may be below 0.25 s, and for some rows with the defaults as well;
+beside keepalived by hand, with the kernel's defaults and tuned, in the same lab and the same run. Each crash has a
 table that was empty before, and its connections are used in random order: in the order in which they were opened, `rr`
 would send unknown ones to the right real servers by luck.
 """
@@ -24,7 +25,7 @@ from bench.outcomes import Outcome
 from failover import measure, nemesis
 from failover.byhand import ByHand
 from failover.measure import AGES, Age
-from failover.ours import Ours
+from failover.ours import SHORTEST, Ours
 from failover.running import held
 from failover.subject import DIRECTORS, WAYS, Subject, connections
 from lab import interrupts
@@ -33,7 +34,7 @@ from lab.interrupts import uninterrupted
 from lab.lab import Lab
 
 CONNECTIONS = 1000
-SCHEDULERS = ("rr", "wlc", "mh")
+SCHEDULERS = ("rr", "mh", "wlc")
 MODES = ("NAT", "DirectRouting", "TunnelIPIP")
 LOSSES = (0, 1, 5)
 CAUGHT_UP = 5
@@ -44,11 +45,14 @@ MESSAGE = 1000
 
 T = TypeVar("T")
 Make = Callable[[Lab], Subject]
-PEERS: dict[str, Make] = {
+SUBJECTS: dict[str, Make] = {
+    "ours": lambda lab: Ours(lab, SHORTEST),
     "keepalived": lambda lab: ByHand(lab, freeze=True),
     "keepalived, tuned": lambda lab: ByHand(lab, tuned=True, freeze=True),
+    "ours, defaults": Ours,
 }
-OURS = "ours"
+PARTLY = {"ours, defaults"}
+"""What is run with one mode and scheduler only."""
 
 
 @dataclass(frozen=True)
@@ -62,32 +66,41 @@ class Plan:
     losses: Sequence[int]
     count: int = CONNECTIONS
 
+    def part(self) -> Plan:
+        """Crashes with one mode and scheduler."""
+        mode, scheduler = (one[len(one) // 2] for one in (self.modes, self.schedulers))
+        return replace(self, modes=[mode], schedulers=[scheduler], losses=[])
+
 
 FULL = Plan(MODES, SCHEDULERS, AGES, 1, LOSSES)
 """36 crashes of each subject, of about 20 s; `python -m bench.failover --rounds 5` makes 20 for each row."""
 TRIES = 2
 """A busy machine may fail to open the connections or to boot in time; that says nothing about a failover."""
-QUICK = Plan(MODES[1:2], SCHEDULERS[2:], AGES[:1], 1, LOSSES[:1])
+QUICK = Plan(MODES[1:2], SCHEDULERS[1:2], AGES[:1], 1, LOSSES[:1])
 
 
-def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = (OURS, *PEERS)) -> list[Figure]:
-    """Every subject in its turn; without the first there is nothing to show, a later one that fails is left out."""
+def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS)) -> list[Figure]:
+    """Every subject in its turn. Without the first there is nothing to show; of a later one that fails, or is
+    interrupted, what was measured until then counts."""
     found: dict[str, Outcome] = {}
     for name in subjects:
         try:
             with _subject(lab, name) as subject:
-                found[name] = _results(lab, subject, plan)
-        except Exception as error:
-            if not found:
+                found[name] = Outcome()
+                _measure(lab, subject, plan.part() if name in PARTLY else plan, found[name])
+        except (Exception, KeyboardInterrupt) as error:
+            if len(found) < 2:
                 raise
-            complain(f"failover, {name}: {error}")
+            complain(f"failover, {name}: {error!r}")
+            if isinstance(error, KeyboardInterrupt):
+                break
     draw(found)
     return outcomes.figures(found)
 
 
 @contextmanager
 def _subject(lab: Lab, name: str) -> Iterator[Subject]:
-    subject: Subject = PEERS[name](lab) if name in PEERS else Ours(lab)
+    subject = SUBJECTS[name](lab)
     try:
         yield subject
     finally:
@@ -95,8 +108,7 @@ def _subject(lab: Lab, name: str) -> Iterator[Subject]:
             subject.close()
 
 
-def _results(lab: Lab, subject: Subject, plan: Plan) -> Outcome:
-    results = Outcome()
+def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome) -> None:
     for mode in plan.modes:
         for scheduler in plan.schedulers:
             vip = subject.prepare(WAYS[mode], scheduler)
@@ -113,7 +125,6 @@ def _results(lab: Lab, subject: Subject, plan: Plan) -> Outcome:
     for percent in plan.losses:
         say(f"bench: {subject.name}: mirroring with {percent} % loss")
         results.mirrored[percent] = _again(partial(mirrored, lab, subject, vip, percent, plan.count))
-    return results
 
 
 def _again(measured: Callable[[], T]) -> T:
@@ -155,17 +166,17 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one of each")
     parser.add_argument("--rounds", type=int, default=1, help="crashes for each mode, scheduler and age")
     parser.add_argument("--name", default="bench", help="of the lab")
-    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of: {', '.join((OURS, *PEERS))}; default: all")
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of: {'; '.join(SUBJECTS)}; default: all")
     chosen = parser.parse_args()
     interrupts.listen()
     plan = QUICK if chosen.quick else replace(FULL, rounds=chosen.rounds)
-    found = in_lab(plan, chosen.subjects or (OURS, *PEERS), chosen.name)
+    found = in_lab(plan, chosen.subjects or tuple(SUBJECTS), chosen.name)
     write(found)
     print(table(found))
     return 0
 
 
-def in_lab(plan: Plan, subjects: Sequence[str] = (OURS, *PEERS), name: str = "bench") -> list[Figure]:
+def in_lab(plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS), name: str = "bench") -> list[Figure]:
     """In a lab whose directors are machines of their own."""
     with (
         tempfile.TemporaryDirectory(prefix="vs-bench-", dir="/var/tmp") as folder,

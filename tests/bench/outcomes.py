@@ -64,13 +64,14 @@ def figures(found: Outcomes) -> list[Figure]:
         rows += _rows(
             "handover_lost",
             "connections",
-            found,
+            {who: one for who, one in found.items() if one.handovers},
             lambda one: max(seen.lost for seen in one.handovers),
             lambda one: _losses(one.handovers),
         )
     for percent in first.mirrored:
         name = f"mirrored_at_{percent}_percent_loss"
-        rows += _rows(name, "%", found, lambda one, percent=percent: one.mirrored[percent], lambda one: "")  # type: ignore[misc]
+        measured = {who: one for who, one in found.items() if percent in one.mirrored}
+        rows += _rows(name, "%", measured, lambda one, percent=percent: one.mirrored[percent], lambda one: "")  # type: ignore[misc]
     return rows
 
 
@@ -88,8 +89,9 @@ def _rows(name: str, unit: str, found: Outcomes, pick: Pick, tell: Tell, more: s
 
 def _pauses(name: str, found: Outcomes, which: Callable[[Outcome], Sequence[Seen]], more: str = "") -> list[Figure]:
     """The longest pause of a TCP stream."""
+    measured = {who: one for who, one in found.items() if which(one)}
     return _rows(
-        name, "s", found, lambda one: max(seen.pause for seen in which(one)), lambda one: spread(which(one)), more
+        name, "s", measured, lambda one: max(seen.pause for seen in which(one)), lambda one: spread(which(one)), more
     )
 
 
