@@ -23,11 +23,19 @@ WAYS: dict[str, tuple[Json, int]] = {
 """What each adds between the two IP headers, in bytes."""
 
 
-@pytest.mark.parametrize("address", [VIP, VIP6], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("way", WAYS)
-def test_the_largest_packet_is_the_path_less_what_the_tunnel_adds(cluster: Cluster, way: str, address: str) -> None:
+CASES = [(way, inner, inner) for way in WAYS for inner in (4, 6)] + [
+    (way, inner, outer) for way in ("IPIP", "GUE", "GRE") for inner, outer in ((4, 6), (6, 4))
+]
+"""A way, and the versions of what it carries and of what it is carried by."""
+
+
+@pytest.mark.parametrize(("way", "inner", "outer"), CASES, ids=[f"{way}, {i} over {o}" for way, i, o in CASES])
+def test_the_largest_packet_is_the_path_less_what_the_tunnel_adds(
+    cluster: Cluster, way: str, inner: int, outer: int
+) -> None:
     forwarding, extra = WAYS[way]
-    servers, outer = (NODES, 20) if address == VIP else (NODES6, 40)
+    address = VIP if inner == 4 else VIP6
+    servers, header = (NODES, 20) if outer == 4 else (NODES6, 40)
     ports = [{"port": 7, "protocol": protocol, "name": protocol.lower()} for protocol in ("TCP", "UDP")]
     manifest = virtual_server(
         addresses=[address], ports=ports, forwarding=forwarding, realServers=[{"address": one} for one in servers]
@@ -37,7 +45,7 @@ def test_the_largest_packet_is_the_path_less_what_the_tunnel_adds(cluster: Clust
     cluster.client("ip route flush cache; ip -6 route flush cache")
     measured = json.loads(cluster.client(f"{sys.executable} {SIZES} {address} 7"))
     print(way, address, measured)
-    added = outer + extra if forwarding["mode"] == "Tunnel" else 0
+    added = header + extra if forwarding["mode"] == "Tunnel" else 0
     assert measured["udp_df"] == 1500 - added
     assert measured["tcp"] < 5
     assert measured["udp"] == [1000, 1472, 1473, 4000, 16000]

@@ -57,7 +57,7 @@ def role(name: str, found: Finding | None, standing: Standing, actual: State) ->
     if name not in actual.eligible:
         return GroupRole.NOT_READY, Finding(False, Reason.NOT_PROGRAMMED_YET, "its kernel is being programmed")
     return GroupRole.STANDBY, Finding(
-        True, Reason.DIRECTOR_STANDBY, "everything is programmed, as read back from its kernel"
+        True, Reason.DIRECTOR_STANDBY, "it can take over: what it would serve reads back from its kernel"
     )
 
 
