@@ -49,7 +49,7 @@ def test_directors_that_are_parted_both_serve_and_afterwards_the_more_preferred_
     assert all(doubled.values()), "each side must have served, or this test shows nothing"
     pair.check(lost, history.one_owner(pair.history, lasted + HEALED))
     assert late < HEALED
-    assert {pair.history.owners(vip).held[-1].owner for vip in VIPS} == {"director-1"}
+    assert {pair.history.owners(vip).last for vip in VIPS} == {"director-1"}
     eventually(lambda: pair.condition("Degraded").get("reason") == "DirectorsReady", 20, "nothing is wrong any more")
 
 

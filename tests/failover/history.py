@@ -86,6 +86,11 @@ class Owners:
     def moves(self) -> int:
         return max(0, len(self.order) - 1)
 
+    @property
+    def last(self) -> str:
+        """Who was seen last; with two owners at a time that need not be who came last. Empty: nobody was."""
+        return max(self.held, key=lambda one: one.end).owner if self.held else ""
+
     def at(self, time: float) -> set[str]:
         """Who held it then."""
         return {one.owner for one in self.held if one.start <= time <= one.end}

@@ -66,7 +66,7 @@ def test_a_partition_has_two_owners_and_heals(subject: ByHand) -> None:
         time.sleep(3)
     assert sum(end - start for start, end in seen.owners(VIP).doubled) > 0.5
     assert history.one_owner(seen, window=1e-3)
-    assert seen.owners(VIP).held[-1].owner == subject.active()
+    assert seen.owners(VIP).last == subject.active()
     assert active in seen.owners(VIP).order
 
 

@@ -42,6 +42,9 @@ def test_two_who_answer_at_a_time_are_found_and_for_how_long() -> None:
     assert stretch == pytest.approx((13, 14))
     assert one_owner(seen, window=1.1) == []
     assert "two owners for 1.00 s" in one_owner(seen, window=0.9)[0]
+    assert seen.owners(VIP).last == "director-2"
+    stayed = recorded(answers("director-1", 10, 16), answers("director-2", 13, 15))
+    assert stayed.owners(VIP).last == "director-1"
 
 
 def test_one_who_goes_and_comes_back_is_two_moves_and_one_that_pauses_is_none() -> None:
