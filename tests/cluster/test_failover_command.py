@@ -26,7 +26,7 @@ from virtualserver.cluster.resources import DIRECTOR_GROUPS
 from virtualserver.cluster.watch import Fanout, Reflector
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.groupstatus import group_status
-from virtualserver.plan.world import ObjectKey, director_group, key_of
+from virtualserver.plan.world import ObjectKey, key_of
 
 OPERATOR = "virtualserver-operator"
 NODES = ("director-1", "director-2")
@@ -74,12 +74,11 @@ class Directors:
 
     def speak(self, failover: Failover | None = None) -> None:
         """Say who is active, the new one first."""
-        group = director_group(self.obj)
         for node in sorted(NODES, key=lambda node: node != self.active):
             role = GroupRole.ACTIVE if node == self.active else GroupRole.STANDBY
             why = Finding(True, Reason.DIRECTOR_ACTIVE if role is GroupRole.ACTIVE else Reason.DIRECTOR_STANDBY, "m")
             told = failover if role is GroupRole.ACTIVE else None
-            self.statuses[node].set(key_of(self.obj).name, group_status(node, group, role, why, failover=told))
+            self.statuses[node].set(key_of(self.obj).name, group_status(node, role, why, failover=told))
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ class GroupReports:
             if last is not None and last.role is GroupRole.ACTIVE:
                 continue
             addresses = last.addresses if last is not None else ()
-            status = group_status(self._node, group, GroupRole.NOT_READY, why, addresses=addresses)
+            status = group_status(self._node, GroupRole.NOT_READY, why, addresses=addresses)
             if self._said.get(name) != status:
                 self._say(name, status)
             self._said = {**self._said, name: status}
@@ -82,7 +82,6 @@ class GroupReports:
         router = plan.state.instances.get(group.name)
         return group_status(
             self._node,
-            group,
             said,
             why,
             addresses=_addresses(group, actual),

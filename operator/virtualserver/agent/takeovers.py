@@ -30,7 +30,10 @@ class Witness(Protocol):
 
 
 class Takeovers:
-    """Notes each beginning of a term; a term that began before this agent did is none of its knowledge."""
+    """Notes each beginning of a term; of one that began before this agent did it knows what the status tells.
+
+    That is kept: another director that served meanwhile, because it did not hear this one, wrote its own over it.
+    """
 
     def __init__(self, node: str, witness: Witness, utc_now: Callable[[], str]) -> None:
         self._node, self._witness, self._utc_now = node, witness, utc_now
@@ -46,6 +49,10 @@ class Takeovers:
         for name in standing.active - (standing.active if before is None else before):
             self.counts[name] += 1
             self._failovers[name] = self._begun(world, world.groups[name], standing)
+        for name in standing.active:
+            told = world.groups[name].last_failover
+            if told is not None and told.node == self._node:
+                self._failovers.setdefault(name, told)
         for name, one in self._failovers.items():
             self._failovers[name] = self._answered(world.groups[name], standing, one)
         return self._failovers

@@ -9,7 +9,6 @@ from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import DirectorReport, Failover, MirrorReport
 from virtualserver.model.types import IPAddress, address_order
 from virtualserver.plan.findings import Finding
-from virtualserver.plan.world import DirectorGroup
 
 Json = dict[str, Any]
 
@@ -19,7 +18,6 @@ OWNERSHIP = ("activeDirector", "lastFailover")
 
 def group_status(
     node: str,
-    group: DirectorGroup,
     role: GroupRole,
     why: Finding,
     *,
@@ -31,8 +29,7 @@ def group_status(
 ) -> Json:
     """Return the part of a group's status that the agent of ``node`` owns.
 
-    ``failover`` says how ``node`` became active; an agent that finds itself active and does not know it any more
-    leaves it out, and what the status says of that stays.
+    ``failover`` says how ``node`` became active, where that is known.
     """
     report = DirectorReport(
         node=node,
@@ -48,8 +45,6 @@ def group_status(
     status: Json = {"directors": [report.wire()]}
     if role is not GroupRole.ACTIVE:
         return status
-    if failover is None and group.last_failover is not None and group.last_failover.node == node:
-        failover = group.last_failover
     status["activeDirector"] = node
     return status | ({"lastFailover": failover.wire()} if failover is not None else {})
 
