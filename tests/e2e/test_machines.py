@@ -58,6 +58,11 @@ class Machine:
         words = shlex.join([*PROGRAM, "script", "--state-dir", self.folder, *options])
         self.host.run(f"{words} >{self.script}")
 
+    @property
+    def has_state(self) -> bool:
+        """Something was set up by the command, and not taken back."""
+        return self.host.run(f"test -e {self.folder}/addresses.json", check=False).code == 0
+
     def seen(self) -> str:
         return self.host.run(SEEN).out
 
@@ -68,7 +73,8 @@ def machines(lab: Lab) -> Iterator[list[Machine]]:
     before = [one.seen() for one in made]
     yield made
     for one in made:
-        one.command("remove")
+        if one.has_state or one.seen() != before[made.index(one)]:
+            one.command("remove")
     assert [one.seen() for one in made] == before, "removing put all back as it was"
 
 
@@ -116,11 +122,11 @@ def test_machines_set_up_by_the_command_serve_clients_whom_they_see(
         one.command("apply", *asked(mode))
     serve(cluster, mode)
     check_traffic(cluster)
-    for one in machines:
-        seen = one.seen()
-        assert one.command("apply", *asked(mode)).out.startswith("nothing to do")
-        assert "wrong" not in one.command("check").out
-        assert one.seen() == seen
+    one = machines[0]
+    seen = one.seen()
+    assert one.command("apply", *asked(mode)).out.startswith("nothing to do")
+    assert "wrong" not in one.command("check").out
+    assert one.seen() == seen
 
 
 @pytest.mark.parametrize("address", [VIP, VIP6], ids=["ARP", "NDP"])
@@ -144,18 +150,20 @@ def test_one_hardware_address_answers_while_machines_are_set_up_and_taken_down(
 def test_the_printed_script_does_what_the_command_does_and_takes_it_back(
     cluster: Cluster, machines: list[Machine], mode: str
 ) -> None:
-    for one in machines:
-        before = one.seen()
-        one.command("apply", *asked(mode))
-        by_command = one.seen()
-        one.print_script(asked(mode))
-        assert one.run_script("apply").startswith("nothing to do")
-        one.run_script("remove")
-        assert one.seen() == before
-        one.run_script("apply")
-        assert sorted(one.seen().splitlines()) == sorted(by_command.splitlines())
-        assert one.command("check").code == 0
-        assert one.command("apply", *asked(mode)).out.startswith("nothing to do")
+    one, other = machines
+    before = one.seen()
+    one.command("apply", *asked(mode))
+    by_command = one.seen()
+    one.print_script(asked(mode))
+    assert one.run_script("apply").startswith("nothing to do")
+    one.run_script("remove")
+    assert one.seen() == before
+    one.run_script("apply")
+    assert sorted(one.seen().splitlines()) == sorted(by_command.splitlines())
+    assert one.command("check").code == 0
+    assert one.command("apply", *asked(mode)).out.startswith("nothing to do")
+    other.print_script(asked(mode))
+    other.run_script("apply")
     serve(cluster, mode)
     check_traffic(cluster)
     for one in machines:
