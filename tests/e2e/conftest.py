@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from e2e.pair import Pair
 from e2e.world import Cluster
-from lab import names
 from lab.lab import Lab
 
 
@@ -23,16 +21,8 @@ def cluster(lab: Lab) -> Iterator[Cluster]:
         made.tidy()
 
 
-@pytest.fixture(scope="session")
-def three() -> Iterator[Lab]:
-    """A second lab, whose directors are machines of their own; it goes with the last test that uses it."""
-    with Lab(names.beside(names.of_tests(), "three"), topology="three", quiet=True) as made:
-        Pair(made).prepare()
-        yield made
-
-
-STUCK = pytest.StashKey[bool]()
-"""The second lab did not become ready again after a test."""
+READY = pytest.StashKey[bool]()
+"""Whether the second lab was ready again after the last test; before the first, nothing is served."""
 
 
 @pytest.fixture
@@ -42,22 +32,13 @@ def pair(three: Lab, request: pytest.FixtureRequest) -> Iterator[Pair]:
     Where they do not, that fails one test and not all that follow: the next one gets a new lab.
     """
     made, stash = Pair(three), request.session.stash
-    if stash.get(STUCK, False):
+    if not stash.get(READY, True):
         three.down()
         three.up()
+    if not stash.get(READY, False):
         made.prepare()
-    stash[STUCK] = True
+    stash[READY] = False
     made.ready()
-    stash[STUCK] = False
+    stash[READY] = True
     yield made
     made.heal()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
-    """The second lab would hold up all tests that come after those that use it."""
-    made = getattr(item, "funcargs", {}).get("three")
-    done = yield
-    if made is not None and "three" not in getattr(nextitem, "fixturenames", ()):
-        made.down()
-    return done

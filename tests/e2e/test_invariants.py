@@ -31,7 +31,7 @@ def test_an_agent_that_is_killed_and_starts_again_breaks_nothing_and_writes_noth
     assert cluster.written(mark) == []
 
 
-OUTAGE = 150.0
+OUTAGE = 120.0
 """Seconds that the API server is away: "minutes", within a time that a test run can bear."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -113,42 +114,53 @@ CONNECTIONS_END = 60.0
 PODS_SERVE: list[Json] = [{"service": {"name": "app"}}]
 
 
+Change = tuple[Json, list[Json]]
+"""How a virtual server forwards at first, and to whom."""
+TO_NAT: list[Change] = [(DIRECT, NODES), (GUE, NODES), (TUNNEL, PODS_SERVE), (DIRECT, PODS_SERVE)]
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "servers"),
-    [
-        (DIRECT, TRANSLATED, NODES),
-        (GUE, TRANSLATED, NODES),
-        (TUNNEL, DIRECT, NODES),
-        (TUNNEL, TRANSLATED, PODS_SERVE),
-        (DIRECT, TRANSLATED, PODS_SERVE),
-        (TRANSLATED, TUNNEL, PODS_SERVE),
-    ],
-    ids=["Direct-NAT", "GUE-NAT", "Tunnel-Direct", "pods Tunnel-NAT", "pods Direct-NAT", "pods NAT-Tunnel"],
+    ("changes", "after"),
+    [(TO_NAT, TRANSLATED), ([(TUNNEL, NODES)], DIRECT), ([(TRANSLATED, PODS_SERVE)], TUNNEL)],
+    ids=["Direct, GUE, pods Tunnel, pods Direct to NAT", "Tunnel to Direct", "pods NAT to Tunnel"],
 )
 def test_connections_outlive_the_mode_in_which_they_began_and_then_nothing_of_it_is_left(
-    cluster: Cluster, before: Json, after: Json, servers: list[Json]
+    cluster: Cluster, changes: list[Change], after: Json
 ) -> None:
     cluster.apply(SERVICE | {"spec": {"ports": [{"name": "web", "port": 7}]}})
     cluster.apply(endpoints(*PODS) | {"ports": [{"name": "web", "port": 7, "protocol": "TCP"}]})
-    count = len(NODES if servers is NODES else PODS)
     before_all = _traces(cluster)
-    cluster.serve(virtual_server(ports=[{"port": 7}], forwarding=before, realServers=servers), f"{count}/{count}")
-    cluster.nodes_ready(count=_nodes(before))
-    with cluster.load("hold", 7, 10) as clients:
-        cluster.patch("web", {"forwarding": {"nat": None, "tunnel": None} | after})
-        way = {"NAT": "-m", "Tunnel": "-i", "DirectRouting": "-g"}[after["mode"]]
-        eventually(lambda: f" {way} -w" in cluster.table(), 5, "new connections go the new way")
-        cluster.nodes_ready(count=_nodes(after))
-        assert cluster.probe(4, [("TCP", VIP, 7)]) == [{"answers": 4, "problem": ""}]
+    named = {f"vs-{number}": f"198.18.0.{number}" for number in range(100, 100 + len(changes))}
+    for (name, address), (before, servers) in zip(named.items(), changes, strict=True):
+        count = len(NODES if servers is NODES else PODS)
+        spec: Json = {"addresses": [address], "ports": [{"port": 7}], "forwarding": before, "realServers": servers}
+        cluster.serve(virtual_server(name, **spec), f"{count}/{count}")
+        cluster.nodes_ready(name, _nodes(before))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(cluster.load("hold", 7, 10, address)) for address in named.values()]
+        for name in named:
+            cluster.patch(name, {"forwarding": {"nat": None, "tunnel": None} | after})
+        for name, address in named.items():
+            eventually(partial(_forwards, cluster, address, after), 10, f"new connections to {address} go the new way")
+            cluster.nodes_ready(name, _nodes(after))
+        said = cluster.probe(4, [("TCP", address, 7) for address in named.values()])
+        assert said == [{"answers": 4, "problem": ""}] * len(changes)
         time.sleep(35)  # longer than a client's patience, and than what stays without a connection
-        seen = clients.finish()
-    assert seen["broken"] == []
-    old = {"NAT": " -m ", "Tunnel": " -i ", "DirectRouting": " -g "}[before["mode"]]
-    eventually(lambda: old not in cluster.table(), CONNECTIONS_END, "no old entry at the director")
+        assert [one.finish()["broken"] for one in clients] == [[]] * len(changes)
+    for address, (before, _) in zip(named.values(), changes, strict=True):
+        old = partial(_forwards, cluster, address, before)
+        eventually(lambda: not old(), CONNECTIONS_END, f"no old entry of {address}")  # noqa: B023
     if after["mode"] == "NAT":
         eventually(lambda: _traces(cluster) == before_all, CONNECTIONS_END, f"as before: {before_all}")
     elif after["mode"] == "DirectRouting":
         eventually(lambda: _links(cluster) == ["vs-addresses"], CONNECTIONS_END, "no tunnel is left")
+
+
+def _forwards(cluster: Cluster, address: str, forwarding: Json) -> bool:
+    """There are entries of this address for that way."""
+    way = {"NAT": "-m", "Tunnel": "-i", "DirectRouting": "-g"}[forwarding["mode"]]
+    rows = [line for line in cluster.table().splitlines() if f" {address}:" in line]
+    return any(f" {way} -w" in line for line in rows)
 
 
 def _nodes(forwarding: Json) -> int:
@@ -199,8 +211,11 @@ def test_two_virtual_servers_in_different_modes_leave_each_other_alone(cluster: 
         cluster.delete("web")
         eventually(lambda: VIP not in cluster.director("ip address", "node-1"), 10, "the first is gone")
         cluster.lab.agents["node-1"].stop()
+        log = cluster.lab.agents["node-1"].log
+        done = log.read_text().count("synchronised with")
         cluster.lab.agents["node-1"].start()
-        time.sleep(5)
+        eventually(lambda: log.read_text().count("synchronised with") > done, 30, "the agent is back")
+        time.sleep(1)
         assert "arp_ignore = 1" in cluster.director("sysctl net.ipv4.conf.eth0.arp_ignore", "node-1")
         seen = clients.finish()
     assert seen["failures"] == []
