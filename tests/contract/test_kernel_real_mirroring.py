@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
@@ -21,13 +21,19 @@ from contract.places import SctpEcho, associate
 from virtualserver.kernel.injection import inject
 from virtualserver.model.connections import ESTABLISHED, Connection
 from virtualserver.model.types import ForwardingMethod, Protocol, State, Tunnel, TunnelType
-from virtualserver.plan.mirroring import takeable
+from virtualserver.plan.mirroring import taker
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with pair(tmp_path_factory.mktemp("records")) as made:
         yield made
+
+
+def taken(found: Iterable[Connection], world: Pair) -> list[Connection]:
+    """What a director takes over of another's."""
+    take = taker(world.services)
+    return [one for each in found if (one := take(each)) is not None]
 
 
 @pytest.fixture
@@ -60,7 +66,7 @@ def test_idle_connections_are_carried_over_by_their_entries_alone(
     world.start(world.two, RECEIVER)
     left_out = {one.client_port for one in found[::5]}
     handed = [one for one in found if one.client_port not in left_out]
-    world.two.place.call(inject, takeable(handed, world.services), RECEIVER)
+    world.two.place.call(inject, taken(handed, world), RECEIVER)
     await_(lambda: keys(table(world.two)) == keys(handed))
     assert {(one.state, one.synced) for one in table(world.two)} == {(ESTABLISHED, True)}
     ends = {one[:7]: one.expires for one in found}
@@ -81,7 +87,7 @@ def test_sctp_associations_are_carried_over(world: Pair) -> None:
         assert len(found) == len(sockets)
         world.start(world.two, RECEIVER)
         left_out = found[0].client_port
-        world.two.place.call(inject, takeable(found[1:], world.services), RECEIVER)
+        world.two.place.call(inject, taken(found[1:], world), RECEIVER)
         await_(lambda: keys(table(world.two)) == keys(found[1:]))
         world.move()
         assert world.survivors(sockets) == {one for one in sockets if one.getsockname()[1] != left_out}
@@ -97,7 +103,7 @@ def test_udp_clients_stay_with_their_real_servers(world: Pair) -> None:
     found = table(world.one)
     assert len(found) == len(world.sockets)
     world.start(world.two, RECEIVER)
-    world.two.place.call(inject, takeable(found, world.services), RECEIVER)
+    world.two.place.call(inject, taken(found, world), RECEIVER)
     await_(lambda: keys(table(world.two)) == keys(found))
     world.move()
     for client in random.sample(world.sockets, len(world.sockets)):
@@ -118,7 +124,7 @@ def test_persistence_is_carried_over_by_its_templates(world: Pair) -> None:
     assert len(templates) == len(clients)
 
     world.start(world.two, RECEIVER)
-    world.two.place.call(inject, takeable(found, world.services), RECEIVER)
+    world.two.place.call(inject, taken(found, world), RECEIVER)
     await_(lambda: keys(table(world.two)) == keys(found))
     world.move()
     world.connect_from(random.sample(clients, len(clients)))
@@ -135,7 +141,7 @@ def test_a_template_lasts_as_long_as_if_it_were_of_ones_own(world: Pair) -> None
     world.connect(1)
     aged = [one._replace(expires=3) if one.template else one for one in table(world.one)]
     world.start(world.two, RECEIVER)
-    world.two.place.call(inject, takeable(aged, world.services), RECEIVER)
+    world.two.place.call(inject, taken(aged, world), RECEIVER)
     await_(lambda: keys(table(world.two)) == keys(aged))
     assert {one.expires > 50 for one in table(world.two) if one.template} == {True}
 

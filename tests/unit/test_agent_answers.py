@@ -21,7 +21,15 @@ from virtualserver.agent.slices import SLICE
 from virtualserver.agent.view import View
 from virtualserver.health import serve
 from virtualserver.kernel.port import KernelError
-from virtualserver.model.types import Protocol, ServiceKey, State
+from virtualserver.model.types import (
+    DestinationContent,
+    DestinationKey,
+    Protocol,
+    Service,
+    ServiceContent,
+    ServiceKey,
+    State,
+)
 from virtualserver.plan import desired
 from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.health import UNCHECKED
@@ -32,6 +40,10 @@ HERE, NOBODY = ip_address("127.0.0.1"), ip_address("127.0.0.9")
 ACTIVE = Standing(active=frozenset({"default"}))
 OTHERS = "TCP C6120002 9C40 C61200FF 0050 C6120115 1F90 ESTABLISHED LOCAL      899\n"
 KEY = ServiceKey(Protocol.TCP, ip_address("198.18.0.100"), 80)
+SERVER = DestinationKey(ip_address("198.18.1.21"), 8080)
+TABLE = State(services={KEY: Service(ServiceContent("rr"), {SERVER: DestinationContent(1)})})
+ORPHAN = "TCP C6120002 9C40 C6120064 0050 C6120116 1F90 ESTABLISHED LOCAL      899\n"
+"""Of a real server that is not there any more."""
 
 
 def line(port: int) -> str:
@@ -41,7 +53,7 @@ def line(port: int) -> str:
 def view(standing: Standing = ACTIVE, peer: str = "127.0.0.1") -> View:
     nodes = [node("director-1", "192.0.2.1"), node("director-2", peer)]
     world = store(virtual_servers=[virtual_server()], groups=[director_group()], nodes=nodes).world()
-    return View(world, desired.plan(world, judge(world), lambda *_: UNCHECKED, "director-1"), standing, State())
+    return View(world, desired.plan(world, judge(world), lambda *_: UNCHECKED, "director-1"), standing, TABLE)
 
 
 class Agent:
@@ -91,6 +103,13 @@ async def agent() -> AsyncIterator[Agent]:
 async def test_the_active_director_tells_the_connections_of_a_group() -> None:
     async with agent() as one:
         one.table[1:1] = [OTHERS]
+        assert await one.told() == [line(port) for port in range(5)]
+
+
+async def test_a_connection_of_a_real_server_that_was_removed_is_nothing_that_others_lack() -> None:
+    """Or a returning director would wait for it, and a standby be behind, until the kernel forgets it."""
+    async with agent() as one:
+        one.table[1:1] = [ORPHAN]
         assert await one.told() == [line(port) for port in range(5)]
 
 

@@ -15,7 +15,7 @@ from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.syncwire import messages
 from virtualserver.model.connections import ESTABLISHED, Connection
 from virtualserver.model.types import DestinationContent, DestinationKey, Protocol, Service, ServiceContent, ServiceKey
-from virtualserver.plan.mirroring import TICK, TICK_SERVICE, takeable
+from virtualserver.plan.mirroring import TICK, TICK_SERVICE, taker
 
 HEAD = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires\n"
 LINE = "TCP C6120002 9C40 C6120064 0050 C6120115 1F90 ESTABLISHED SYNC       899\n"
@@ -152,7 +152,7 @@ class TestMessages:
         assert ports == [one.client_port for one in given_]
 
 
-class TestTakeable:
+class TestTaker:
     KEY = ServiceKey(Protocol.TCP, VIP, 80)
 
     def services(self, server: str = "198.18.1.21", port: int = 8080, timeout: int = 0) -> dict[ServiceKey, Service]:
@@ -160,22 +160,22 @@ class TestTakeable:
         return {self.KEY: Service(content, {DestinationKey(ip_address(server), port): DestinationContent(0)})}
 
     def test_only_with_its_real_server(self) -> None:
-        assert list(takeable([ONE], self.services())) == [ONE]
-        assert list(takeable([ONE], self.services("198.18.1.22"))) == []
-        assert list(takeable([ONE], self.services(port=8081))) == []
-        assert list(takeable([ONE], {})) == []
-        assert list(takeable([ONE._replace(protocol=Protocol.UDP)], self.services())) == []
+        assert taker(self.services())(ONE) == ONE
+        assert taker(self.services("198.18.1.22"))(ONE) is None
+        assert taker(self.services(port=8081))(ONE) is None
+        assert taker({})(ONE) is None
+        assert taker(self.services())(ONE._replace(protocol=Protocol.UDP)) is None
 
     def test_what_pushes_the_newest_out_is_nobodys_connection(self) -> None:
         (server,) = TICK_SERVICE.destinations
         pushing = ONE._replace(
             virtual=TICK.address, virtual_port=TICK.port, server=server.address, server_port=server.port
         )
-        assert list(takeable([pushing], {TICK: TICK_SERVICE})) == []
+        assert taker({TICK: TICK_SERVICE})(pushing) is None
 
     def test_templates_last_their_whole_timeout(self) -> None:
-        assert list(takeable([TEMPLATE], self.services(timeout=300))) == [TEMPLATE._replace(expires=300)]
-        assert list(takeable([TEMPLATE], self.services())) == []
+        assert taker(self.services(timeout=300))(TEMPLATE) == TEMPLATE._replace(expires=300)
+        assert taker(self.services())(TEMPLATE) is None
 
     def test_services_of_all_ports(self) -> None:
         services = {
@@ -184,7 +184,8 @@ class TestTakeable:
             )
         }
         template = TEMPLATE._replace(virtual_port=0, server_port=0)
-        assert list(takeable([ONE, template], services)) == [ONE, template._replace(expires=60)]
+        take = taker(services)
+        assert [take(one) for one in (ONE, template)] == [ONE, template._replace(expires=60)]
 
 
 @given(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from virtualserver.health import Handler
 from virtualserver.kernel import connections
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.types import IPAddress
-from virtualserver.plan import vrrp
+from virtualserver.plan import mirroring, vrrp
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ AT_ONCE = 4
 
 _LOOKED_AT = 10
 """Of a table in which other groups have most of the entries, so many times what was asked for is looked at."""
+
+Told = Callable[[Iterable[str]], Iterator[str]]
 
 
 class Answers:
@@ -56,7 +58,7 @@ class Answers:
         return web.Response(text=self._text(held), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def connections(self, request: web.Request) -> web.StreamResponse:
-        """Answer with the entries of a group's virtual addresses, when this node is its active director.
+        """Answer with the entries of a group's virtual servers, when this node is its active director.
 
         A stream that ends early is broken off, so that it is not taken for the whole.
         """
@@ -72,16 +74,16 @@ class Answers:
             return web.Response(status=503, text="it answers too many others")
         self.busy += 1
         try:
-            return await self._stream(request, vrrp.virtual_addresses(view.world, group), int(first))
+            return await self._stream(request, self._told(view, group), int(first))
         finally:
             self.busy -= 1
 
-    async def _stream(self, request: web.Request, addresses: frozenset[IPAddress], first: int) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, told: Told, first: int) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         response.enable_chunked_encoding()
         await response.prepare(request)
         try:
-            await self._write(response, addresses, first)
+            await self._write(response, told, first)
         except KernelError as error:
             log.error("connections are not told: %s", error)
             response.force_close()
@@ -91,16 +93,32 @@ class Answers:
         await response.write_eof()
         return response
 
-    async def _write(self, response: web.StreamResponse, addresses: frozenset[IPAddress], first: int) -> None:
+    async def _write(self, response: web.StreamResponse, told: Told, first: int) -> None:
         left, unseen = first, first * _LOOKED_AT
         async for part in slices(self._lines()):
-            kept = list(connections.of(part, addresses))
+            kept = list(told(part))
             if first:
                 kept = kept[:left]
                 left, unseen = left - len(kept), unseen - len(part)
             await response.write("".join(kept).encode())
             if first and (not left or unseen <= 0):
                 return
+
+    @staticmethod
+    def _told(view: View, group: str) -> Told:
+        """Return what picks the lines that others should have.
+
+        The kernel keeps connections of a real server that has been removed until they end, and serves them no more.
+        """
+        addresses, take = vrrp.virtual_addresses(view.world, group), mirroring.taker(view.actual.services)
+
+        def told(lines: Iterable[str]) -> Iterator[str]:
+            for line in connections.of(lines, addresses):
+                one = connections.entry(line)
+                if one is not None and take(one) is not None:
+                    yield line
+
+        return told
 
     def _is_peer(self, view: View, name: str, remote: str | None) -> bool:
         group = view.world.groups.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -75,15 +75,6 @@ def taker(services: Mapping[ServiceKey, Service]) -> Callable[[Connection], Conn
         return one._replace(expires=timeout) if timeout else None
 
     return take
-
-
-def takeable(connections: Iterable[Connection], services: Mapping[ServiceKey, Service]) -> Iterator[Connection]:
-    """Yield those of another director's connections that are taken over here, as they are."""
-    take = taker(services)
-    for one in connections:
-        found = take(one)
-        if found is not None:
-            yield found
 
 
 def enough(total: int, lacking: int) -> bool:
