@@ -89,11 +89,14 @@ def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS))
                 found[name] = Outcome()
                 _measure(lab, subject, plan.part() if name in PARTLY else plan, found[name])
         except (Exception, KeyboardInterrupt) as error:
-            if len(found) < 2:
+            if len(found) < 2 and not (name in found and found[name].crashes):
                 raise
             complain(f"failover, {name}: {error!r}")
             if isinstance(error, KeyboardInterrupt):
                 break
+    found = {name: one for name, one in found.items() if one.crashes}
+    if not found:
+        raise LabError("no crash could be measured")
     draw(found)
     return outcomes.figures(found)
 
@@ -114,29 +117,32 @@ def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome) -> None:
             vip = subject.prepare(WAYS[mode], scheduler)
             for number in range(plan.rounds):
                 for age in plan.ages:
-                    say(f"bench: {subject.name}: crash, {mode} {scheduler} {age.name}, round {number + 1}")
-                    seen = _again(partial(measure.crash, lab, subject, vip, age, plan.count))
-                    results.crashes.setdefault((mode, scheduler, age.name), []).append(seen)
+                    what = f"{subject.name}: crash, {mode} {scheduler} {age.name}, round {number + 1}"
+                    seen = _again(partial(measure.crash, lab, subject, vip, age, plan.count), what)
+                    if seen is not None:
+                        say(f"bench: {what}: {seen.lost} lost, pause {seen.pause:.2f} s, dark {seen.dark:.2f} s")
+                        results.crashes.setdefault((mode, scheduler, age.name), []).append(seen)
     for _ in range(plan.rounds):
-        say(f"bench: {subject.name}: planned failover")
-        results.handovers.append(_again(partial(measure.hand_over, lab, subject, vip, plan.count)))
-    say(f"bench: {subject.name}: a crash to be drawn")
-    results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2], 10))
+        what = f"{subject.name}: planned failover"
+        if (seen := _again(partial(measure.hand_over, lab, subject, vip, plan.count), what)) is not None:
+            say(f"bench: {what}: {seen.lost} lost, pause {seen.pause:.2f} s, dark {seen.dark:.2f} s")
+            results.handovers.append(seen)
+    results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2], 10), f"{subject.name}: to be drawn")
     for percent in plan.losses:
-        say(f"bench: {subject.name}: mirroring with {percent} % loss")
-        results.mirrored[percent] = _again(partial(mirrored, lab, subject, vip, percent, plan.count))
+        what = f"{subject.name}: mirroring with {percent} % loss"
+        if (share := _again(partial(mirrored, lab, subject, vip, percent, plan.count), what)) is not None:
+            say(f"bench: {what}: {share:.1f} %")
+            results.mirrored[percent] = share
 
 
-def _again(measured: Callable[[], T]) -> T:
-    """Once more when it could not be measured."""
-    for left in reversed(range(TRIES)):
+def _again(measured: Callable[[], T], what: str) -> T | None:
+    """Once more when it could not be measured; None when not then either, which is said."""
+    for _ in range(TRIES):
         try:
             return measured()
         except LabError as error:
-            complain(f"not measured: {error}")
-            if not left:
-                raise
-    raise AssertionError
+            complain(f"not measured: {what}: {error}")
+    return None
 
 
 def mirrored(lab: Lab, subject: Subject, vip: str, percent: int, count: int) -> float:
