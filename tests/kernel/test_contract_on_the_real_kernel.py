@@ -32,7 +32,7 @@ def run(three: Lab) -> Iterator[Run]:
     one, other = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
     def begin(name: str) -> None:
-        pool, host = (other, "director-1") if name in APART else (one, "client")
+        pool, host = (other, "director-1") if name in APART else (one, "director-2")
         suites[name] = pool.submit(_run_inside, three, host, name, APART.get(name, OTHERS))
 
     def result(name: str) -> int:
