@@ -26,6 +26,6 @@ def test_a_process_that_got_the_number_of_a_former_one_is_not_taken_for_it() -> 
     assert agent.running
     assert keepalived.running
     host.names = ["keepalived-director-1", "agent-director-1"]  # booted again, and started in another order
-    assert (agent.process or keepalived.process) != keepalived.process
+    assert [one.process and one.process.pid for one in (agent, keepalived)] == [701, 700]
     host.names = ["keepalived-director-1"]
     assert not agent.running
