@@ -48,23 +48,6 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-@pytest.fixture(scope="session")
-def three() -> Iterator[Lab]:
-    """A second lab, whose directors are machines of their own; it goes with the last test that uses it."""
-    with Lab(names.beside(names.of_tests(), "three"), topology="three", quiet=True) as made:
-        yield made
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
-    """The second lab would hold up all tests that come after those that use it."""
-    made = getattr(item, "funcargs", {}).get("three")
-    done = yield
-    if made is not None and "three" not in getattr(nextitem, "fixturenames", ()):
-        made.down()
-    return done
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Leave what a person needs for every failed test: logs, tables, addresses and routes of its lab, its history."""

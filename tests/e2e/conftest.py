@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from e2e.pair import Pair
 from e2e.world import Cluster
+from lab import names
 from lab.lab import Lab
 
 
@@ -19,6 +21,13 @@ def cluster(lab: Lab) -> Iterator[Cluster]:
         yield made
     finally:
         made.tidy()
+
+
+@pytest.fixture(scope="session")
+def three() -> Iterator[Lab]:
+    """A second lab, whose directors are machines of their own; it goes with the last test that uses it."""
+    with Lab(names.beside(names.of_tests(), "three"), topology="three", quiet=True) as made:
+        yield made
 
 
 READY = pytest.StashKey[bool]()
@@ -42,3 +51,13 @@ def pair(three: Lab, request: pytest.FixtureRequest) -> Iterator[Pair]:
     stash[READY] = True
     yield made
     made.heal()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
+    """The second lab would hold up all tests that come after those that use it."""
+    made = getattr(item, "funcargs", {}).get("three")
+    done = yield
+    if made is not None and "three" not in getattr(nextitem, "fixturenames", ()):
+        made.down()
+    return done
