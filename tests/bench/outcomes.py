@@ -53,11 +53,11 @@ def figures(found: Outcomes) -> list[Figure]:
             "_".join(("crash_lost", *key)),
             "connections",
             {who: one for who, one in found.items() if key in one.crashes},
-            lambda one, key=key: max(seen.lost for seen in one.crashes[key]),  # type: ignore[misc]
-            lambda one, key=key: _losses(one.crashes[key]),  # type: ignore[misc]
+            lambda one, key=key: max(seen.lost for seen in one.crashes[key]),  # type: ignore[misc]  # mypy infers no lambda with defaults
+            lambda one, key=key: _losses(one.crashes[key]),  # type: ignore[misc]  # mypy infers no lambda with defaults
         )
     for mode, scheduler in dict.fromkeys(key[:2] for key in first.crashes):
-        rows += _pauses(f"crash_pause_{mode}_{scheduler}", found, lambda one, of=(mode, scheduler): one.of(*of))  # type: ignore[misc]
+        rows += _pauses(f"crash_pause_{mode}_{scheduler}", found, lambda one, of=(mode, scheduler): one.of(*of))  # type: ignore[misc]  # mypy infers no lambda with defaults
     rows += _pauses("crash_pause_all", found, lambda one: one.all, LIMIT)
     if first.handovers:
         rows += _pauses("handover_pause", found, lambda one: one.handovers)
@@ -71,7 +71,7 @@ def figures(found: Outcomes) -> list[Figure]:
     for percent in first.mirrored:
         name = f"mirrored_at_{percent}_percent_loss"
         measured = {who: one for who, one in found.items() if percent in one.mirrored}
-        rows += _rows(name, "%", measured, lambda one, percent=percent: one.mirrored[percent], lambda one: "")  # type: ignore[misc]
+        rows += _rows(name, "%", measured, lambda one, percent=percent: one.mirrored[percent], lambda one: "")  # type: ignore[misc]  # mypy infers no lambda with defaults
     return rows
 
 

@@ -88,7 +88,7 @@ async def directors(bench: Bench) -> AsyncIterator[Directors]:
     await asyncio.to_thread(bench.group)
     apis = {node: await asyncio.to_thread(bench.api, node=node) for node in NODES}
     made = Directors(apis)
-    reflector = Reflector(apis[NODES[0]], DIRECTOR_GROUPS, Fanout(made))  # type: ignore[arg-type]
+    reflector = Reflector(apis[NODES[0]], DIRECTOR_GROUPS, Fanout(made))  # type: ignore[arg-type]  # it has what is used of the client
     task = asyncio.create_task(reflector.run())
     try:
         await asyncio.wait_for(reflector.synced.wait(), 10)

@@ -369,7 +369,7 @@ class TestSurroundings:
         assert one in kernel.read().addresses
 
     def test_no_file_descriptor_is_left(self) -> None:
-        count: Callable[[], int] = lambda: len(os.listdir("/proc/self/fd"))  # noqa: E731, PTH208
+        count: Callable[[], int] = lambda: len(os.listdir("/proc/self/fd"))  # noqa: E731, PTH208 - a count, of the real folder
         before = count()
         for _ in range(3):
             kernel = Netlink()

@@ -52,7 +52,7 @@ def handed_over(cluster: Cluster) -> Iterator[None]:
     for first, second in ((ACTIVE, STANDBY), (STANDBY, ACTIVE)):
         cluster.lab.keepalived[first].stop()
         try:
-            eventually(lambda: cluster.active() == second, 20, f"{second} active")  # noqa: B023
+            eventually(lambda: cluster.active() == second, 20, f"{second} active")  # noqa: B023 - called at once
             if second == STANDBY:
                 yield
         finally:

@@ -149,7 +149,7 @@ def test_connections_outlive_the_mode_in_which_they_began_and_then_nothing_of_it
         assert [one.finish()["broken"] for one in clients] == [[]] * len(changes)
     for address, (before, _) in zip(named.values(), changes, strict=True):
         old = partial(_forwards, cluster, address, before)
-        eventually(lambda: not old(), CONNECTIONS_END, f"no old entry of {address}")  # noqa: B023
+        eventually(lambda: not old(), CONNECTIONS_END, f"no old entry of {address}")  # noqa: B023 - called at once
     if after["mode"] == "NAT":
         eventually(lambda: _traces(cluster) == before_all, CONNECTIONS_END, f"as before: {before_all}")
     elif after["mode"] == "DirectRouting":

@@ -156,7 +156,7 @@ def test_what_cannot_be_looked_at_is_kept(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.mode(DIRECT)
     machine.mode(NAT)
-    machine.kernel.usage = _unknown  # type: ignore[method-assign]
+    machine.kernel.usage = _unknown  # type: ignore[method-assign]  # replaced for this test
     machine.rounds(10 * LINGER)
     assert machine.held == {str(VIP)}
 

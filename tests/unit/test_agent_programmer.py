@@ -150,7 +150,7 @@ def test_a_flush_is_repaired_and_connections_wait_for_it(tmp_path: Path) -> None
         return [outcomes.pop(0) for _ in operations]
 
     outcomes: list[object] = []
-    node.kernel.apply = watching  # type: ignore[method-assign,assignment]
+    node.kernel.apply = watching  # type: ignore[method-assign,assignment]  # replaced for this test
     done = node.round()
     assert node.safe()
     assert not done.problems

@@ -44,7 +44,7 @@ def test_the_wire_form_reads_back_to_the_same_value() -> None:
 def test_a_value_cannot_be_changed() -> None:
     server = RealServer.model_validate({"address": "198.18.1.21"})
     with pytest.raises(ValidationError):
-        server.weight = 2  # type: ignore[misc]
+        server.weight = 2  # type: ignore[misc]  # frozen: that is what is tested
 
 
 def test_the_rule_for_flags_knows_every_scheduler_that_has_some() -> None:

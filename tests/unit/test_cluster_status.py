@@ -290,7 +290,7 @@ def test_fields_that_an_older_definition_drops_are_not_written_for_ever() -> Non
             answer["metadata"]["managedFields"] = [managed(ME, answer["status"])]
             return answer
 
-        it.api.apply_status = dropping  # type: ignore[assignment, method-assign]
+        it.api.apply_status = dropping  # type: ignore[assignment, method-assign]  # replaced for this test
         it.writer.set(KEY, ready(1) | {"newField": 1})
         await asyncio.sleep(100)
         assert it.writer.writes == 1

@@ -193,7 +193,7 @@ def test_the_loop_waits_for_the_full_list_and_survives_what_fails() -> None:
                 raise failures.pop()
             Case.round(it)
 
-        it.reconciler.once = failing  # type: ignore[method-assign]
+        it.reconciler.once = failing  # type: ignore[method-assign]  # replaced for this test
         task = asyncio.create_task(it.reconciler.run(ready, dirty))
         dirty.set()
         await asyncio.sleep(100)
@@ -201,7 +201,7 @@ def test_the_loop_waits_for_the_full_list_and_survives_what_fails() -> None:
         assert len(failures) == 3, "nothing is decided from partial knowledge"
         ready.set()
         await asyncio.sleep(0.01)
-        it.reconciler.once = failing  # type: ignore[method-assign]
+        it.reconciler.once = failing  # type: ignore[method-assign]  # replaced for this test
         await asyncio.sleep(10)
         assert not failures
         await asyncio.sleep(100)
@@ -217,7 +217,7 @@ def test_changes_that_come_together_are_one_round() -> None:
     async def main() -> None:
         it, ready, dirty = Case(), asyncio.Event(), asyncio.Event()
         rounds: list[float] = []
-        it.reconciler.once = lambda: rounds.append(now())  # type: ignore[method-assign]
+        it.reconciler.once = lambda: rounds.append(now())  # type: ignore[method-assign]  # replaced for this test
         task = asyncio.create_task(it.reconciler.run(ready, dirty))
         ready.set()
         await asyncio.sleep(1)

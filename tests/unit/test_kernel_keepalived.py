@@ -71,7 +71,7 @@ class TestRendering:
 
     def test_unicast_takes_only_from_peers_on_the_segment(self) -> None:
         ends = {"source": ip_address("198.18.0.11"), "peers": (ip_address("198.18.0.12"),)}
-        found = replace(WEB, **ends)  # type: ignore[arg-type]
+        found = replace(WEB, **ends)  # type: ignore[arg-type]  # keywords of several types
         assert block("unicast_peer", found) == ["198.18.0.12 min_ttl 255"]
         assert "unicast_src_ip 198.18.0.11" in lines(found)
         assert "unicast_peer {" not in lines(replace(found, peers=()))

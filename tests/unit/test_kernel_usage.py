@@ -33,7 +33,7 @@ DEV = """Inter-|   Receive                                                |  Tra
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
     lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
 vs-1d36f77b3bbf:  5400     90    0    0    0     0          0         0        0       0    0    0    0     0       0          0
-"""  # noqa: E501
+"""  # noqa: E501 - as the kernel prints it
 ASSOCS = """ ASSOC     SOCK   STY SST ST HBKT ASSOC-ID TX_QUEUE RX_QUEUE UID INODE LPORT RPORT LADDRS <-> RADDRS HBINT
  1 2 2 1 3 60 1 0 0 0 9 7 4000 *198.18.0.104 fd00:18::104 <-> *198.18.0.2 30000
 """

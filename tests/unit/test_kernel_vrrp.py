@@ -129,7 +129,7 @@ class TestAdapter:
         self, tmp_path: Path, changes: dict[str, object]
     ) -> None:
         with pytest.raises(RefusedError, match=re.escape(str(changes.get("group", "web.example")))):
-            Vrrp(tmp_path).configure([replace(WEB, **changes)])  # type: ignore[arg-type]
+            Vrrp(tmp_path).configure([replace(WEB, **changes)])  # type: ignore[arg-type]  # keywords of several types
         assert not list(tmp_path.iterdir())
 
     def test_two_instances_cannot_share_a_router_id(self, tmp_path: Path) -> None:

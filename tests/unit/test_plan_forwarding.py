@@ -98,7 +98,7 @@ def test_a_node_hands_packets_on_to_its_own_pods_only() -> None:
 def test_a_node_takes_tunnelled_packets_from_the_directors_only() -> None:
     spec = {"forwarding": {"mode": "Tunnel"}, "realServers": OVER_PODS}
     links = planned("node-1", spec).state.own_links
-    assert links.pop(HOLDER).kind is LinkKind.DUMMY  # type: ignore[attr-defined]
+    assert links.pop(HOLDER).kind is LinkKind.DUMMY  # type: ignore[attr-defined]  # of the kind that is asserted
     assert {(one.kind, str(one.local), str(one.remote)) for one in links.values()} == {
         (LinkKind.IPIP, "198.18.0.31", "198.18.0.11"),
         (LinkKind.IP6TNL, "fd00:18::31", "fd00:18::11"),

@@ -27,7 +27,7 @@ DIRECTORS = [node("director-1", "198.18.0.11"), node("director-2", "198.18.0.12"
 def judged(old: Json, young: Json, **objects: list[Json]) -> tuple[Finding, Finding]:
     servers = [virtual_server("young", created=YOUNG, **young), virtual_server("old", created=OLD, **old)]
     verdicts = judge(store(**({"virtual_servers": servers, "nodes": DIRECTORS} | objects)).world())
-    return tuple(verdicts[ObjectKey("default", name)].accepted for name in ("old", "young"))  # type: ignore[return-value]
+    return tuple(verdicts[ObjectKey("default", name)].accepted for name in ("old", "young"))  # type: ignore[return-value]  # two names, so two values
 
 
 @pytest.mark.parametrize(

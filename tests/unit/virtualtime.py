@@ -20,13 +20,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
+        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]  # private to asyncio
         if not ready:
             timers = [timer._when for timer in scheduled if not timer._cancelled]
             if not timers:
                 raise RuntimeError("every task waits for something that will never happen")
             self._now = max(self._now, min(timers))
-        super()._run_once()  # type: ignore[misc]
+        super()._run_once()  # type: ignore[misc]  # private to asyncio
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -27,7 +27,7 @@ ENDS = {
 def instance(number: int, version: int, *, unicast: bool, **more: object) -> Instance:
     source, *peers = ENDS[version] if unicast else [None]
     found = {"links": ("eth0", "eth1"), "source": source, "peers": tuple(peers), "version": version, **more}
-    return Instance(f"group-{number}.{'x' * 200}", number, "eth0", 100, 3, 250 - number, **found)  # type: ignore[arg-type]
+    return Instance(f"group-{number}.{'x' * 200}", number, "eth0", 100, 3, 250 - number, **found)  # type: ignore[arg-type]  # keywords of several types
 
 
 @pytest.mark.parametrize("version", [4, 6])

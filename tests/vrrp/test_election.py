@@ -24,7 +24,7 @@ LOST = MISSED * INTERVAL / 1000 + 0.05
 
 def instance(director: Director, **changes: object) -> Instance:
     found = Instance(GROUP, ROUTER, "eth0", INTERVAL, MISSED, 251 - director.number % 10, addresses=(*VIP, GATEWAY))
-    return replace(found, **changes)  # type: ignore[arg-type]
+    return replace(found, **changes)  # type: ignore[arg-type]  # keywords of several types
 
 
 def configure(directors: Sequence[Director], **changes: object) -> None:
@@ -199,7 +199,7 @@ class TestReload:
                 configure(pair, addresses=addresses)
                 eventually(pair[0].holds)
                 gone = set(more) - set(addresses)
-                eventually(lambda gone=gone: pair[0].addresses().isdisjoint(gone))  # type: ignore[misc]
+                eventually(lambda gone=gone: pair[0].addresses().isdisjoint(gone))  # type: ignore[misc]  # mypy infers no lambda with defaults
         time.sleep(0.5)
         assert [one for one in history(pair, TOKEN) if one.time > since] == []
         assert [one for one in history(pair, VIP[0]) if one.time > since] == []

@@ -27,7 +27,7 @@ def test_a_take_over_is_seen_at_once_and_the_silence_before_it_is_known(
         ]
         for one, source, peer in zip((active, standby), ends, reversed(ends), strict=True):
             more = {"source": source, "peers": (peer,)} if unicast else {}
-            found = Instance(GROUP, ROUTER, "eth0", 100, 3, 250, version=version, addresses=VIP, **more)  # type: ignore[arg-type]
+            found = Instance(GROUP, ROUTER, "eth0", 100, 3, 250, version=version, addresses=VIP, **more)  # type: ignore[arg-type]  # keywords of several types
             one.instances = (found,)
             one.do(ConfigureInstances(one.instances))
             one.start()
@@ -122,7 +122,7 @@ async def _watch(strike: object) -> tuple[float, Heard | None, float | None]:
     it.start()
     await asyncio.sleep(0.5)
     woken.clear()
-    await asyncio.to_thread(strike)  # type: ignore[arg-type]
+    await asyncio.to_thread(strike)  # type: ignore[arg-type]  # a function without a result
     limit = time.monotonic() + 5
     while (since := it.held_since(ROUTER)) is None:
         assert time.monotonic() < limit

@@ -29,11 +29,11 @@ async def load_configuration(otherwise: str | None = None) -> Configuration:
     path = os.environ.get("KUBECONFIG") or otherwise
     try:
         if path:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
+            await config.load_kube_config(  # type: ignore[no-untyped-call]  # the library has no types
                 path, client_configuration=configuration, persist_config=False
             )
         else:
-            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # the library has no types
     except Exception as error:  # the library raises whatever a malformed file makes it stumble over
         raise CredentialsError(f"no credentials from {path or 'the pod (KUBECONFIG is not set)'}: {error}") from error
     return configuration
@@ -80,7 +80,7 @@ class Clients:
         clients = [*self._retired, *([self._client] if self._client else [])]
         self._retired, self._client = [], None
         for client in clients:
-            await client.close()  # type: ignore[no-untyped-call]
+            await client.close()  # type: ignore[no-untyped-call]  # the library has no types
 
     async def _made(self, configuration: Configuration) -> ApiClient:
         try:
@@ -93,7 +93,7 @@ class Clients:
             self._retired.append(self._client)
         self._client, self._made_from = made, _fingerprint(configuration)
         while len(self._retired) > RETIRED:
-            await self._retired.pop(0).close()  # type: ignore[no-untyped-call]
+            await self._retired.pop(0).close()  # type: ignore[no-untyped-call]  # the library has no types
         return made
 
 
