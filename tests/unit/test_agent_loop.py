@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from unit.builders import WEB, director_group, group_reports, standings, store, virtual_server
-from virtualserver.agent.loop import Loop
+from virtualserver.agent.loop import Loop, Source
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record
 from virtualserver.api.enums import GroupRole
@@ -25,7 +25,7 @@ from virtualserver.plan.world import ObjectKey, VirtualServer, World
 SERVER = virtual_server(monitors=[])
 
 
-class Source:
+class One:
     version, complete = 1, True
 
     def world(self) -> World:
@@ -49,12 +49,12 @@ class Reporter:
         return [event.reason for event in self.events]
 
 
-def loop(folder: Path, kernel: FakeKernel, taken: bool = False) -> tuple[Loop, Reporter]:
+def loop(folder: Path, kernel: FakeKernel, taken: bool = False, source: Source | None = None) -> tuple[Loop, Reporter]:
     reporter = Reporter()
     record = Record(folder / "record.json")
     programmer, standing = Programmer(kernel, record, lambda: 0.0), standings(kernel, record, taken)
     reports = group_reports("director-1", reporter.groups)
-    made = Loop("director-1", Source(), programmer, standing, reports, reporter, lambda _: None, lambda: 0.0)
+    made = Loop("director-1", source or One(), programmer, standing, reports, reporter, lambda _: None, lambda: 0.0)
     return made, reporter
 
 

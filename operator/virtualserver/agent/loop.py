@@ -19,7 +19,7 @@ from virtualserver.agent.view import View
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.monitoring import Result, Target
-from virtualserver.model.types import Service, ServiceKey, State
+from virtualserver.model.types import State
 from virtualserver.plan import desired, settings
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.eligibility import NO_STANDING
@@ -214,23 +214,18 @@ class Loop:
         """Watch every real server that this node gives connections to."""
         watches = []
         serving = set()
+        ours = self._programmer.owned.services & actual.services.keys()
         for key, verdict in self._verdicts.items():
             server = self._world.virtual_servers[key]
             mine = desired.watched(self._world, key, verdict, self._node)
-            held = self._held(server, actual) if mine else {}
+            assert server.spec is not None
+            held = {one: actual.services[one] for one in service_keys(server.spec) if one in ours} if mine else {}
             for candidate in {one.key: one for one in mine}.values():
                 if serves(candidate, held, self._node, self._world.nodes):
                     serving.add((key, candidate.key))
-                assert server.spec is not None
                 for monitor, target in zip(server.spec.monitors, targets(server, candidate), strict=False):
                     watches.append(Watch(key, candidate.key, target, monitor.rise, monitor.fall))
         self._book.watch(watches, frozenset(serving))
-
-    def _held(self, server: VirtualServer, actual: State) -> dict[ServiceKey, Service]:
-        """Return our services in the kernel for a virtual server."""
-        assert server.spec is not None
-        keys = self._programmer.owned.services & actual.services.keys()
-        return {key: actual.services[key] for key in service_keys(server.spec) if key in keys}
 
     def _report(self, done: Round) -> None:
         before, after = self._seen, Seen(self._node, done.plan, done.actual, done.problems, self._faults)

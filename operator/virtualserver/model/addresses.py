@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -18,6 +19,12 @@ class LinkAddress:
 
     def __str__(self) -> str:
         return f"{self.address}/{self.prefix} on {self.link}"
+
+
+@lru_cache(maxsize=65536)
+def read_address(text: str) -> IPAddress:
+    """Return what a text means; every round asks for the addresses of all objects again. Raises ValueError."""
+    return ip_address(text)
 
 
 def address_order(address: IPAddress) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -142,20 +143,19 @@ def _by_group(
     verdicts: Mapping[ObjectKey, Verdict], parts: Mapping[ObjectKey, Part], directed: set[ObjectKey]
 ) -> dict[str, frozenset[LinkAddress]]:
     """Return the addresses that the active director of each group holds."""
-    found: dict[str, frozenset[LinkAddress]] = {}
+    found: defaultdict[str, set[LinkAddress]] = defaultdict(set)
     for key in directed & parts.keys():
-        name = _group(verdicts[key]).name
-        found[name] = found.get(name, frozenset()) | parts[key].virtual
-    return found
+        found[_group(verdicts[key]).name] |= parts[key].virtual
+    return {name: frozenset(addresses) for name, addresses in found.items()}
 
 
 def needed_by(parts: Mapping[ObjectKey, Part]) -> dict[Subject, frozenset[ObjectKey]]:
     """Return who needs each thing."""
-    needed: dict[Subject, frozenset[ObjectKey]] = {}
+    needed: defaultdict[Subject, set[ObjectKey]] = defaultdict(set)
     for owner, part in parts.items():
         for about in part.subjects:
-            needed[about] = needed.get(about, frozenset()) | {owner}
-    return needed
+            needed[about].add(owner)
+    return {about: frozenset(owners) for about, owners in needed.items()}
 
 
 def directed_groups(world: World, node: str) -> dict[str, DirectorGroup]:

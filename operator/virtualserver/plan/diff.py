@@ -244,11 +244,8 @@ def _put_in_order(key: ServiceKey, wanted: Service, found: Service) -> Iterator[
     kept = next((place for place, one in enumerate(there) if one != order[place]), len(there))
     for destination in there[kept:]:
         yield RemoveDestination(key, destination)
-    staying = {
-        one: content
-        for one, content in found.destinations.items()
-        if one not in wanted.destinations or one in there[:kept]
-    }
+    leaving = frozenset(there[kept:])
+    staying = {one: content for one, content in found.destinations.items() if one not in leaving}
     yield from _service(key, wanted, Service(found.content, staying))
 
 

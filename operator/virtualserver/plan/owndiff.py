@@ -28,10 +28,11 @@ def routers(desired: State, actual: State, unsettled: frozenset[ServiceKey], com
 
 
 def _told(wanted: Instance, found: Instance | None, unready: set[IPAddress], complete: bool) -> Instance:
-    told = found.addresses if found is not None else ()
+    told = dict.fromkeys(found.addresses if found is not None else ())
     addresses = tuple(one for one in wanted.addresses if one in told or one.address not in unready)
     if not complete:
-        addresses += tuple(one for one in told if one not in addresses)
+        kept = frozenset(addresses)
+        addresses += tuple(one for one in told if one not in kept)
     return replace(wanted, addresses=addresses)
 
 

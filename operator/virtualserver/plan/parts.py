@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from itertools import chain
 
 from virtualserver.api.base import seconds
 from virtualserver.api.enums import PersistenceType
 from virtualserver.api.virtualserver import Port, VirtualServerSpec
+from virtualserver.model.addresses import read_address
 from virtualserver.model.types import (
     Admission,
     Clamp,
@@ -74,7 +74,7 @@ def virtual_services(spec: VirtualServerSpec, ports: Iterable[Port]) -> Iterable
     """Yield every virtual service of a spec with the port that it is for."""
     for port in ports:
         for text in spec.addresses:
-            yield port, ServiceKey(Protocol(port.protocol), ip_address(text), port.port)
+            yield port, ServiceKey(Protocol(port.protocol), read_address(text), port.port)
 
 
 def content(spec: VirtualServerSpec, version: int) -> ServiceContent:
@@ -91,7 +91,7 @@ def content(spec: VirtualServerSpec, version: int) -> ServiceContent:
 
 def host_address(link: str, text: str) -> LinkAddress:
     """Return an address with the prefix of a single host."""
-    address = ip_address(text)
+    address = read_address(text)
     return LinkAddress(link, address, address.max_prefixlen)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 
 from virtualserver.api.addresses import forbidden
 from virtualserver.api.enums import AdminState, ForwardingMode
 from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Port, RealServer, ServiceReference, VirtualServerSpec
+from virtualserver.model.addresses import read_address
 from virtualserver.model.types import DestinationKey, IPAddress, address_order
 from virtualserver.plan.directors import members
 from virtualserver.plan.findings import Finding
@@ -102,7 +102,7 @@ def _off_directors(candidate: Candidate, directors: list[Node]) -> Candidate:
 
 
 def _static(entry: RealServer, text: str, port: Port) -> Candidate:
-    address = ip_address(text)
+    address = read_address(text)
     number = entry.port or port.target_port or port.port
     wish, reason = _BY_ADMIN_STATE[entry.admin_state]
     return Candidate(DestinationKey(address, number), (address, entry.port or 0), entry.weight, wish, reason, "Address")

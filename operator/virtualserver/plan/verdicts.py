@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Port, VirtualServerSpec
+from virtualserver.model.addresses import read_address
 from virtualserver.model.types import IPAddress, Protocol, ServiceKey
 from virtualserver.plan import groups
 from virtualserver.plan.directors import members
@@ -66,7 +67,7 @@ def judge(world: World) -> dict[ObjectKey, Verdict]:
 def service_keys(spec: VirtualServerSpec) -> list[ServiceKey]:
     """Return the virtual services that a spec asks for."""
     return [
-        ServiceKey(Protocol(port.protocol), ip_address(address), port.port)
+        ServiceKey(Protocol(port.protocol), read_address(address), port.port)
         for address in spec.addresses
         for port in spec.ports
     ]
@@ -81,7 +82,7 @@ def _context(world: World) -> _Context:
     for group in world.groups.values():
         if group.spec is not None and group.spec.gateway is not None:
             for text in group.spec.gateway.addresses:
-                reserved[ip_address(text)] = f"the gateway of DirectorGroup {group.name}"
+                reserved[read_address(text)] = f"the gateway of DirectorGroup {group.name}"
     reserved.update(dict.fromkeys(world.api_servers, "an address of the API server"))
     return _Context(world, reserved, networks, groups.judge(world))
 
@@ -143,7 +144,7 @@ def _has_group(context: _Context, server: VirtualServer) -> Finding | None:
 def _address_allowed(context: _Context, server: VirtualServer) -> Finding | None:
     assert server.spec is not None
     for text in server.spec.addresses:
-        address = ip_address(text)
+        address = read_address(text)
         owner = context.reserved.get(address) or next(
             (f"in {name} {net}" for net, name in context.networks if address in net), ""
         )
@@ -160,7 +161,7 @@ def _real_servers_allowed(context: _Context, server: VirtualServer) -> Finding |
     assert group is not None
     networks = [ip_network(text, strict=False) for text in group.real_server_networks]
     for entry in server.spec.real_servers:
-        if entry.address and networks and not any(ip_address(entry.address) in network for network in networks):
+        if entry.address and networks and not any(read_address(entry.address) in network for network in networks):
             allowed = ", ".join(group.real_server_networks)
             return Finding(
                 False,
