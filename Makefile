@@ -23,7 +23,7 @@ demo: setup ## five minutes with the project: a virtual server from apply to del
 
 test: setup ## everything: lint, types, import rules, unit, contract, cluster, kernel and end-to-end tests
 	@$(MAKE) lint
-	$(RUN) exec python -m pytest $(ARGS)
+	$(RUN) exec python -m pytest --numprocesses=2 --max-worker-restart=0 --no-loadscope-reorder $(ARGS)
 
 quick: setup ## the loop while writing: lint, and the tests that need no kernel and no API server
 	@$(MAKE) lint

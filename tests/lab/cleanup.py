@@ -33,6 +33,13 @@ def foreign_owner(lab: str, folder: Path) -> str | None:
     return others[0] if others else None
 
 
+def remove_orphans(lab: str, folder: Path) -> None:
+    """Remove what is left of labs of that name whose folders are gone: nobody can use them or take them down."""
+    for other in {link.folder for link in links.present(lab)} - {"", str(folder)}:
+        if not Path(other).exists():
+            remove(lab, Path(other))
+
+
 def remove(lab: str, folder: Path) -> list[str]:
     """Remove it all and say what was removed, one phrase for each kind."""
     said = []

@@ -143,6 +143,7 @@ class Lab:
             self._build()
             if self.is_up:  # another command was quicker
                 return False
+            cleanup.remove_orphans(self.name, self.folder)
             self._refuse_conflicts()
             assets.find_all()
             self._up_or_nothing()

@@ -7,8 +7,13 @@ from lab.network import management
 
 
 def of_tests() -> str:
-    """The lab that tests share; a second checkout on the machine sets the variable, to 1 to 8 letters and digits."""
-    return os.environ.get("VIRTUALSERVER_TEST_LAB", "test")
+    """The lab that tests share; a second checkout on the machine sets the variable, to 1 to 8 letters and digits.
+
+    Of several processes that run tests, each has one.
+    """
+    name = os.environ.get("VIRTUALSERVER_TEST_LAB", "test")
+    worker = os.environ.get("PYTEST_XDIST_WORKER") or "gw0"
+    return name if worker == "gw0" else beside(name, worker)
 
 
 def beside(name: str, purpose: str) -> str:

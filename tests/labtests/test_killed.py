@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,21 @@ def test_an_up_that_was_stopped_with_ctrl_z_does_not_keep_down_from_cleaning(own
         down = own.run("down")
         assert down.code == 0, down
         assert f"ending the command (pid {command.process.pid})" in down.out
+        assert command.finish().code == 130
+    assert own.remains() == []
+
+
+def test_what_is_left_of_a_lab_whose_folder_was_removed_is_not_in_the_way(own: OwnLab) -> None:
+    before = replace(own, folder=own.folder.with_name(f"{own.folder.name}-before"))
+    with before.start("up") as command:
+        command.said("network: ")
+        os.kill(command.process.pid, signal.SIGKILL)
+        command.finish()
+    shutil.rmtree(before.folder)
+    with own.start("up") as command:
+        command.said("network: ")
+        assert [line for line in before.remains() if line.startswith("process")] == []
+        command.signal_group(signal.SIGINT)
         assert command.finish().code == 130
     assert own.remains() == []
 
