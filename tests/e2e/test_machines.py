@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from e2e.world import VIP, VIP6, Cluster, Json, virtual_server
+from e2e.world import VIP, VIP6, Cluster, Json, eventually, virtual_server
 from lab.hosts import Result
 from lab.lab import Lab
 
@@ -215,6 +216,29 @@ def test_addresses_add_up_and_change_over_and_leave_alone(machines: list[Machine
     assert "198.18.0.101/32" in seen
     assert "gre" not in one.host.run("ip -d -o link show group 30323").out
     assert one.command("check").code == 0
+
+
+def test_connections_go_on_when_the_mode_of_a_live_virtual_server_changes(
+    cluster: Cluster, machines: list[Machine]
+) -> None:
+    for one in machines:
+        one.command("apply", *asked("GUE"))
+    serve(cluster, "GUE")
+    with cluster.load("hold", 7, 10) as clients:
+        for one in machines:
+            one.command("apply", "--keep", *asked("DirectRouting"))
+        cluster.patch("machines", {"forwarding": {"tunnel": None} | MODES["DirectRouting"][0]})
+        eventually(lambda: f"{HOSTS['rs-1'][0]}:0" in cluster.table(), 10, "new connections by Direct Routing")
+        check_traffic(cluster)
+        checked = machines[0].command("check").out
+        time.sleep(5)
+        assert clients.finish()["broken"] == []
+    assert f"{VIP} (DirectRouting, and still Tunnel GUE at UDP port 6080 from {DIRECTORS[0]}" in checked
+    assert "wrong" not in checked
+    for one in machines:
+        one.command("apply", *asked("DirectRouting"))
+        assert one.host.run("ip fou show; ip -br link show type ipip").out == ""
+    check_traffic(cluster)
 
 
 def test_what_others_have_is_left_alone(machines: list[Machine]) -> None:

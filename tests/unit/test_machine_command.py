@@ -83,7 +83,8 @@ def test_an_option_that_cannot_be_used_is_named_with_its_value(words: list[str],
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_asked_for_is_read_as_it_was_written(kind: list[str], tmp_path: Path) -> None:
-    asked = entries(*TUNNEL, *BOTH, *kind)
+    before = entries(*DIRECT)
+    asked = {one: entry.keeping(before.get(one)) for one, entry in entries(*TUNNEL, *BOTH, *kind).items()}
     store.save(tmp_path, asked)
     assert store.load(tmp_path) == asked
     store.save(tmp_path, {})
@@ -96,6 +97,11 @@ def test_a_file_that_cannot_be_understood_is_an_error_not_an_empty_one(text: str
     (tmp_path / store.NAME).write_text(text)
     with pytest.raises(RecordError, match=store.NAME):
         store.load(tmp_path)
+
+
+def test_a_script_cannot_keep_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["real-server", "apply", *DIRECT, "--keep", "--print-script"]) == 2
+    assert "--keep: a script cannot know" in capsys.readouterr().err
 
 
 def test_a_script_called_wrongly_says_how_and_does_nothing(tmp_path: Path) -> None:

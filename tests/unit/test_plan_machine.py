@@ -117,6 +117,23 @@ def test_gre_with_a_checksum_and_without_between_the_same_ends_is_no_machine() -
     assert "198.18.0.100 and 198.18.0.101 take GRE from 198.18.0.11" in problem
 
 
+def test_packets_are_taken_as_before_too_until_it_is_asked_for_without() -> None:
+    direct, gue = entry(FORWARDING[0]), entry(FORWARDING[2])
+    both = direct.keeping(gue)
+    assert wanted({VIP: both}).decapsulations == wanted({VIP: gue}).decapsulations
+    assert wanted({VIP: both}).own_links == wanted({VIP: gue}).own_links
+    assert direct.keeping(both) == both, "asked for again, it still keeps what it kept"
+    assert gue.keeping(both) == replace(gue, before=direct), "back again"
+    assert direct.keeping(direct) == direct, "nothing has changed"
+    assert direct.keeping(None) == direct, "there was nothing before"
+    assert str(both) == "DirectRouting, and still Tunnel GUE at UDP port 6081 from 198.18.0.11"
+
+
+def test_gre_cannot_be_taken_with_a_checksum_and_as_before_without() -> None:
+    plain, summed = entry({"mode": "Tunnel", "tunnel": {"type": "GRE"}}), entry(FORWARDING[3])
+    assert "198.18.0.100 would take GRE from 198.18.0.11 with a checksum and" in clash({VIP: summed.keeping(plain)})
+
+
 def test_addresses_share_what_they_both_need() -> None:
     both = wanted({VIP: entry(FORWARDING[1]), OTHER: entry(FORWARDING[2])})
     assert both.own_links == wanted({VIP: entry(FORWARDING[1])}).own_links

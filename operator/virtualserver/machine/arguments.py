@@ -11,6 +11,7 @@ STATE_DIR = Path("/var/lib/virtualserver/real-server")
 MODES = [str(mode) for mode in ForwardingMode if mode is not ForwardingMode.NAT]
 SUMMARY = "make this machine, outside the cluster, a real server of Tunnel or Direct Routing"
 _APPLY = "set the machine up; says what it did, and nothing twice. Several addresses add up"
+_KEEP = "take packets as before too, until applied without this: connections go on when forwarding.mode changes"
 _REMOVE = "take away what apply made, and put settings back as they were"
 _CHECK = "look whether all is as it should be; changes nothing. Exit code 1 when something is missing"
 _SCRIPT = "print a shell script that does the same on a machine without Python"
@@ -24,6 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     apply = verbs.add_parser("apply", help=_APPLY, description=_sentence(_APPLY))
     _wanted(apply)
+    apply.add_argument("--keep", action="store_true", help=_KEEP)
     apply.add_argument("--print-script", action="store_true", help="change nothing, print the script instead")
     remove = verbs.add_parser("remove", help=_REMOVE, description=_sentence(_REMOVE))
     remove.add_argument("--address", action="append", default=[], metavar="IP", help="only this one (default: all)")

@@ -60,6 +60,8 @@ def _apply(given: argparse.Namespace) -> int:
         raise OptionError(f"--director {address}: is this machine itself")
     with store.alone(given.state_dir):
         before = store.load(given.state_dir)
+        if given.keep:
+            asked = {address: entry.keeping(before.get(address)) for address, entry in asked.items()}
         entries = _together(before, asked)
         if entries != before:
             store.save(given.state_dir, entries)
@@ -144,6 +146,8 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _print_script(given: argparse.Namespace) -> int:
+    if getattr(given, "keep", False):
+        raise OptionError("--keep: a script cannot know what was applied before it")
     asked = options.entries(given, way)
     print(script(asked, given.state_dir), end="")
     return 0

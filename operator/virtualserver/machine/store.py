@@ -73,7 +73,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _wire(entry: Entry) -> dict[str, Any]:
-    return {
+    before = {} if entry.before is None else {"before": _wire(entry.before)}
+    return before | {
         "forwarding": entry.forwarding.wire(),
         "directors": [str(one) for one in sorted(entry.directors, key=address_order)],
         "local": [str(one) for one in sorted(entry.local, key=address_order)],
@@ -87,4 +88,5 @@ def _entry(value: dict[str, Any]) -> Entry:
         frozenset(map(ip_address, value["directors"])),
         frozenset(map(ip_address, value["local"])),
         int(value["mtu"]),
+        _entry(value["before"]) if "before" in value else None,
     )

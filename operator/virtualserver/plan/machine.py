@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from virtualserver.api.enums import ForwardingMode, TunnelType
 from virtualserver.api.virtualserver import Forwarding
@@ -20,20 +20,30 @@ class Entry:
     """How packets for one virtual address come here.
 
     ``directors`` send them to ``local``, addresses of this machine; ``mtu`` in bytes is that of the way between them.
+    ``before`` is how they came before and may still: connections from before a change of the mode go on that way.
     """
 
     forwarding: Forwarding
     directors: frozenset[IPAddress] = frozenset()
     local: frozenset[IPAddress] = frozenset()
     mtu: int = 1500
+    before: Entry | None = None
 
     def __str__(self) -> str:
+        still = f", and still {self.before}" if self.before is not None else ""
         if self.forwarding.mode is not ForwardingMode.TUNNEL:
-            return str(self.forwarding.mode)
+            return f"{self.forwarding.mode}{still}"
         wrapping = tunnel(self.forwarding)
         port = f" at UDP port {wrapping.port}" if wrapping.port else ""
         senders = ", ".join(str(one) for one in sorted(self.directors, key=address_order))
-        return f"{self.forwarding.mode} {wrapping.type.name}{port} from {senders}"
+        return f"{self.forwarding.mode} {wrapping.type.name}{port} from {senders}{still}"
+
+    def keeping(self, former: Entry | None) -> Entry:
+        """Return this entry with the way that packets came by before it, if that was another one."""
+        if former is None:
+            return self
+        present = replace(former, before=None)
+        return replace(self, before=former.before if present == self else present)
 
 
 Entries = Mapping[IPAddress, Entry]
@@ -42,13 +52,22 @@ Entries = Mapping[IPAddress, Entry]
 
 def plan(entries: Entries, circumstances: Circumstances) -> Plan:
     """Return what the machine should hold; each virtual address is an owner of its own."""
-    owners = {ObjectKey("", str(address)): address for address in sorted(entries, key=address_order)}
+    ways = {ObjectKey(when, str(address)): (address, entry) for when, address, entry in _ways(entries)}
     parts = {
-        owner: part(_half(address, entries[address]), {})
-        for owner, address in owners.items()
+        owner: part(_half(address, entry), {})
+        for owner, (address, entry) in ways.items()
         if owner not in circumstances.suspended
     }
-    return Plan(union(parts.values(), circumstances), needed_by(parts), here=frozenset(owners))
+    return Plan(union(parts.values(), circumstances), needed_by(parts), here=frozenset(ways))
+
+
+def _ways(entries: Entries) -> Iterator[tuple[str, IPAddress, Entry]]:
+    """Yield every way by which packets for a virtual address come; in words, whether it is one of before."""
+    for address in sorted(entries, key=address_order):
+        entry = entries[address]
+        yield "", address, entry
+        if entry.before is not None:
+            yield "before", address, entry.before
 
 
 def names(actual: State) -> tuple[str, ...]:
@@ -62,15 +81,18 @@ def clash(entries: Entries) -> str:
     Between two addresses there can be one GRE device, which takes packets either with a checksum or without
     (``ip_tunnel.c``: ``ip_tunnel_rcv``).
     """
-    first: dict[tuple[IPAddress, IPAddress], IPAddress] = {}
-    for address in sorted(entries, key=address_order):
-        entry = entries[address]
+    first: dict[tuple[IPAddress, IPAddress], tuple[IPAddress, bool]] = {}
+    for _, address, entry in _ways(entries):
         asked = entry.forwarding.tunnel
         if asked is None or asked.type is not TunnelType.GRE:
             continue
         for ends in ((local, director) for local in entry.local for director in entry.directors):
-            other = first.setdefault(ends, address)
-            if tunnel(entries[other].forwarding).checksum != asked.checksum:
+            other, checksum = first.setdefault(ends, (address, asked.checksum))
+            if checksum != asked.checksum and other == address:
+                return (
+                    f"{address} would take GRE from {ends[1]} with a checksum and, as before, without, or the reverse"
+                )
+            if checksum != asked.checksum:
                 return f"{other} and {address} take GRE from {ends[1]}, one with a checksum and one without"
     return ""
 
