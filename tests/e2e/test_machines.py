@@ -237,7 +237,8 @@ def test_connections_go_on_when_the_mode_of_a_live_virtual_server_changes(
     assert "wrong" not in checked
     for one in machines:
         one.command("apply", *asked("DirectRouting"))
-        assert one.host.run("ip fou show; ip -br link show type ipip").out == ""
+        left = one.host.run("ip fou show; ip -br link show group 30323").out
+        assert [line.split()[0] for line in left.splitlines()] == ["vs-addresses"], left
     check_traffic(cluster)
 
 
