@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xdist.scheduler import Scheduling
-from xdist.workermanage import WorkerController
 
-import workers
 from lab import interrupts, names
 from lab.lab import Lab
+from workers import Workers
 
 TESTS = Path(__file__).resolve().parent
 SHARING = {"e2e", "kernel", "labtests", "vrrp"}
@@ -23,7 +21,7 @@ ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 def pytest_configure(config: pytest.Config) -> None:
     """A polite kill ends the tests as Ctrl-C does, and while they tidy up a second signal is not heard."""
     interrupts.listen(deaf=30)
-    config.pluginmanager.register(Interrupted(config))
+    config.pluginmanager.register(Workers())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,27 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_unconfigure() -> None:
     """The exit code is decided."""
     interrupts.ignore()
-
-
-WORKERS = pytest.StashKey[list[WorkerController]]()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    return workers.Sharing(config, log)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodeready(node: WorkerController) -> None:
-    node.config.stash.setdefault(WORKERS, []).append(node)
-
-
-class Interrupted:
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    def pytest_keyboard_interrupt(self) -> None:
-        workers.end(self._config.stash.get(WORKERS, []))
 
 
 @pytest.fixture(scope="session")
