@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.worlds import LINK, ROUTED, World
+from contract.worlds import LINK, REAL, ROUTED, World
 from unit.builders import director_group, store, virtual_server
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import Record
@@ -101,7 +101,8 @@ def test_whichever_write_fails_no_address_stands_over_a_wrong_table(
     world.elect()
     total = writes_of_a_first_round(world, tmp_path)
     assert total > 10
-    for nth in range(1, total + 1):
+    # The real kernel takes minutes for all of it: there, each write fails in one of the two ways.
+    for nth in range(1 + ever_after, total + 1, 2) if REAL else range(1, total + 1):
         node = Node(world, tmp_path / f"{nth}.json")
         (world.fail_from if ever_after else world.fail_at)(nth, errno.ENOMEM)
         for _ in range(2):
