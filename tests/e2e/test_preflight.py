@@ -21,8 +21,8 @@ DOUBLE, DOUBLE6 = "198.18.0.180", "fd00:18::180"
 TRANSLATED = {"mode": "NAT", "nat": {"sourceTranslation": True}}
 AFAR = "203.0.113.0/24"  # clients behind a router: RFC 5737
 ON_DIRECTORS_AND_NODES = ("director-1", "director-2", "node-1", "node-2")
-FOUND_WITHIN, GONE_WITHIN = 40.0, 40.0
-"""Seconds. Two looks in a row, one every 10 s; several changes at once on a slow processor."""
+FOUND_WITHIN, GONE_WITHIN = 120.0, 120.0
+"""Seconds. Two looks in a row, one every 10 s: 15 to 25 s on a quiet machine, and nobody waits longer than it takes."""
 QUIET = 25.0
 SERVE_ARP = "sysctl -qw net.ipv4.conf.eth0.arp_ignore=1 net.ipv4.conf.eth0.arp_announce=2"
 
@@ -247,4 +247,4 @@ def test_what_is_put_right_is_told_no_more(injected: tuple[Cluster, dict[tuple[s
     def clean() -> bool:
         return all(cluster.condition("Degraded", server).get("reason") == "NoFinding" for server in SERVERS)
 
-    eventually(clean, 5, "NoFinding everywhere")
+    eventually(clean, 20, "NoFinding everywhere")
