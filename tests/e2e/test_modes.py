@@ -48,6 +48,11 @@ Cells = dict[tuple[str, int], Json]
 """Answers by protocol and version of IP."""
 
 
+WELL = {"answers": COUNT, "problem": ""}
+AGAIN: set[str] = set()
+"""Modes that were set up a second time: a busy machine may be too slow once."""
+
+
 @pytest.fixture(scope="module")
 def served(lab: Lab) -> Iterator[dict[str, Cells]]:
     """Answers by mode; modes are set up by the first cell that asks."""
@@ -103,7 +108,11 @@ def measure(cluster: Cluster, modes: tuple[str, ...]) -> Iterator[tuple[str, Cel
 @pytest.mark.parametrize("mode", [mode for modes in AT_A_TIME for mode in modes])
 def test_traffic_passes(served: dict[str, Cells], lab: Lab, mode: str, protocol: str, version: int) -> None:
     if mode not in served:
-        modes = next(modes for modes in AT_A_TIME if mode in modes)
+        modes = tuple(one for one in next(modes for modes in AT_A_TIME if mode in modes) if one not in served)
         served.update({one: {} for one in modes})  # modes that cannot be set up fail their other cells at once
         served.update(measure(Cluster(lab), modes))
-    assert served[mode].get((protocol, version)) == {"answers": COUNT, "problem": ""}
+    found = served[mode].get((protocol, version))
+    if found != WELL and mode not in AGAIN:
+        AGAIN.add(mode)
+        del served[mode]  # for the second run of this test
+    assert found == WELL
