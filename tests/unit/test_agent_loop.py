@@ -67,6 +67,20 @@ async def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:
     assert Reason.DRIFT_REPAIRED in reporter.reasons()
 
 
+class Unreadable:
+    version, complete = 1, True
+
+    def world(self) -> World:
+        return store(virtual_servers=[SERVER, virtual_server("other", addresses=["no address"])]).world()
+
+
+async def test_a_virtual_server_that_cannot_be_read_hinders_no_other(tmp_path: Path) -> None:
+    kernel = FakeKernel()
+    made, _ = loop(tmp_path, kernel, source=Unreadable())
+    await made.once()
+    assert len(kernel.services) == 1
+
+
 async def test_services_that_go_and_come_back_after_a_term_are_not_another_programs_doing(tmp_path: Path) -> None:
     removed: list[Operation] = []
 

@@ -218,8 +218,10 @@ class Loop:
         for key, verdict in self._verdicts.items():
             server = self._world.virtual_servers[key]
             mine = desired.watched(self._world, key, verdict, self._node)
+            if not mine:
+                continue
             assert server.spec is not None
-            held = {one: actual.services[one] for one in service_keys(server.spec) if one in ours} if mine else {}
+            held = {one: actual.services[one] for one in service_keys(server.spec) if one in ours}
             for candidate in {one.key: one for one in mine}.values():
                 if serves(candidate, held, self._node, self._world.nodes):
                     serving.add((key, candidate.key))
