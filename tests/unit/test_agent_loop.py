@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from unit import virtualtime
 from unit.builders import WEB, director_group, group_reports, standings, store, virtual_server
 from virtualserver.agent.loop import Loop, Source
 from virtualserver.agent.programmer import Programmer
@@ -134,6 +136,29 @@ async def test_a_director_whose_kernel_cannot_be_read_is_not_ready_and_says_why_
             await asyncio.sleep(0.01)
         running.cancel()
     assert [record.message for record in caplog.records].count("round failed") == 1
+
+
+@pytest.mark.parametrize(("holds", "looks"), [(True, 40), (False, 10)])
+def test_a_standby_that_is_ready_looks_at_its_kernel_less_often_than_the_active_director(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds: bool, looks: int
+) -> None:
+    async def at_once(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        return work(*arguments, **named)
+
+    async def ten_seconds(made: Loop, kernel: FakeKernel) -> int:
+        running = asyncio.ensure_future(made.run())
+        await asyncio.sleep(20)
+        before = kernel.reads
+        await asyncio.sleep(10)
+        running.cancel()
+        return kernel.reads - before
+
+    monkeypatch.setattr("asyncio.to_thread", at_once)
+    kernel = FakeKernel()
+    made, _ = loop(tmp_path, kernel)
+    if not holds:
+        kernel.failover.lost.add("default")
+    assert virtualtime.run(ten_seconds(made, kernel)) == pytest.approx(looks, abs=looks / 10)
 
 
 def role(reporter: Reporter) -> tuple[str, str, str]:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
+import pytest
+
 from unit.builders import WEB, director_group, store, virtual_server
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import Record
@@ -39,9 +41,11 @@ class Kernel(FakeKernel):
     def __init__(self, links: Iterable[str], fail: Fail | None) -> None:
         super().__init__(links, fail=fail)
         self.calls: list[str] = []
+        self.rules_read = 0
 
     def read(self, sysctls: Sequence[str] = (), *, rules: bool = False) -> State:
         self.calls.append("read")
+        self.rules_read += rules
         return super().read(sysctls, rules=rules)
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -58,10 +62,15 @@ class Node:
         self.kernel = Kernel(("lo", "eth0", "eth1"), fail)
         self.health: dict[str, Health] = {}
         self.servers = [SERVER]
+        self.rules_cost = 0.0
         self.start()
 
     def start(self) -> None:
-        self.programmer = Programmer(self.kernel, Record(self.folder / "record.json"), lambda: self.now)
+        record = Record(self.folder / "record.json")
+        self.programmer = Programmer(self.kernel, record, lambda: self.now, spent=self.spent)
+
+    def spent(self) -> float:
+        return self.kernel.rules_read * self.rules_cost
 
     def plan(self, actual: State, circumstances: Circumstances) -> Plan:
         world = store(virtual_servers=self.servers, groups=GROUPS).world()
@@ -104,6 +113,24 @@ def test_a_second_round_and_a_restarted_agent_write_nothing(tmp_path: Path) -> N
     done = node.round()
     assert not done.applied
     assert node.kernel.writes == before
+
+
+@pytest.mark.parametrize(("cost", "pause"), [(0.01, 10), (0.3, 30), (5.0, 60)])
+def test_rules_that_are_many_are_looked_at_less_often_but_once_a_minute(
+    tmp_path: Path, cost: float, pause: int
+) -> None:
+    node = Node(tmp_path)
+    node.rules_cost = cost
+    for _ in range(3):
+        node.round()
+    before = node.kernel.rules_read
+    for second in range(pause):
+        node.now = float(second)
+        node.round()
+    assert node.kernel.rules_read == before
+    node.now = float(pause)
+    node.round()
+    assert node.kernel.rules_read == before + 1
 
 
 def test_a_change_that_the_kernel_keeps_refusing_withdraws_the_address_and_says_why(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_a_kernel_without_counters_is_said_once_and_the_agent_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tick, "INTERVAL", 0.001)
+    monkeypatch.setattr(tick, "IDLE", 0.001)
     asked = 0
 
     def mirrored() -> bool:

@@ -16,7 +16,7 @@ import pytest
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import RefusedError
 from virtualserver.kernel.rundir import RunDir, dump, load
-from virtualserver.kernel.vrrp import Vrrp
+from virtualserver.kernel.vrrp import Elections, Vrrp
 from virtualserver.model.failover import Instance
 from virtualserver.model.types import LinkAddress
 
@@ -52,18 +52,18 @@ def running(tmp_path: Path) -> Iterator[RunDir]:
 
 class TestAdapter:
     def test_a_new_directory_has_nothing(self, tmp_path: Path) -> None:
-        assert Vrrp(tmp_path / "none").read() == ({}, frozenset())
+        assert Vrrp(tmp_path / "none").read() == Elections()
 
     def test_new_groups_are_not_eligible_and_known_ones_stay_as_they_are(self, running: RunDir) -> None:
         vrrp = Vrrp(running.path)
         vrrp.configure([WEB])
-        assert vrrp.read() == ({"web.example": WEB}, frozenset())
+        assert vrrp.read() == ({"web.example": WEB}, frozenset(), True)
         vrrp.allow("web.example")
         vrrp.configure([replace(WEB, addresses=()), OTHER])
-        assert vrrp.read()[1] == {"web.example"}
-        assert vrrp.read()[0]["web.example"].addresses == ()
+        assert vrrp.read().eligible == {"web.example"}
+        assert vrrp.read().instances["web.example"].addresses == ()
         vrrp.forbid("web.example")
-        assert vrrp.read()[1] == frozenset()
+        assert vrrp.read().eligible == frozenset()
 
     def test_a_group_that_came_again_has_to_be_allowed_again(self, running: RunDir) -> None:
         vrrp = Vrrp(running.path)
@@ -72,13 +72,14 @@ class TestAdapter:
         vrrp.configure([])
         assert running.eligible("web.example").read_text() == "1\n"
         vrrp.configure([WEB])
-        assert vrrp.read()[1] == frozenset()
+        assert vrrp.read().eligible == frozenset()
 
     def test_another_agent_reads_the_same(self, running: RunDir) -> None:
         first = Vrrp(running.path)
         first.configure([WEB, OTHER])
         first.allow("other")
-        assert Vrrp(running.path).read() == first.read() == ({"web.example": WEB, "other": OTHER}, frozenset({"other"}))
+        assert Vrrp(running.path).read() == first.read()
+        assert first.read() == ({"web.example": WEB, "other": OTHER}, frozenset({"other"}), True)
 
     def test_nothing_is_eligible_while_keepalived_does_not_run(self, tmp_path: Path) -> None:
         vrrp, files = Vrrp(tmp_path), RunDir(tmp_path)
@@ -88,7 +89,7 @@ class TestAdapter:
         assert refused.value.errno == errno.ESRCH
         files.lock.touch()
         files.write_eligible("web.example", b"0\n")
-        assert vrrp.read()[1] == frozenset()
+        assert vrrp.read().eligible == frozenset()
 
     def test_a_configuration_that_another_hand_changed_is_to_be_written_again_and_moves_nothing(
         self, running: RunDir
@@ -97,18 +98,18 @@ class TestAdapter:
         vrrp.configure([WEB])
         vrrp.allow("web.example")
         running.configuration.write_text(running.configuration.read_text().replace("priority 250", "priority 1"))
-        assert vrrp.read() == ({}, frozenset())
+        assert vrrp.read() == ({}, frozenset(), True)
         vrrp.configure([WEB])
-        assert vrrp.read() == ({"web.example": WEB}, frozenset({"web.example"}))
+        assert vrrp.read() == ({"web.example": WEB}, frozenset({"web.example"}), True)
 
     @pytest.mark.parametrize("spoilt", ["", "{", '{"instances": [{"group": 1}]}'])
     def test_spoilt_files_are_written_again(self, running: RunDir, spoilt: str) -> None:
         vrrp = Vrrp(running.path)
         vrrp.configure([WEB])
         running.instances.write_text(spoilt)
-        assert vrrp.read() == ({}, frozenset())
+        assert vrrp.read() == ({}, frozenset(), True)
         vrrp.configure([WEB])
-        assert vrrp.read()[0] == {"web.example": WEB}
+        assert vrrp.read().instances == {"web.example": WEB}
 
     @pytest.mark.parametrize(
         "changes",

@@ -35,8 +35,9 @@ from virtualserver.plan.world import ObjectKey, VirtualServer, World
 
 log = logging.getLogger(__name__)
 
-SHORTEST_PAUSE, IDLE_PAUSE = 0.25, 5.0
-"""Seconds between looks at the kernel: while it is quick to read, and when it is slow or holds nothing of ours."""
+SHORTEST_PAUSE, STANDBY_PAUSE, IDLE_PAUSE = 0.25, 1.0, 5.0
+"""Seconds between looks at the kernel: while it is quick to read; on a standby that is ready, whose table serves
+nobody yet; and when it is slow to read or holds nothing of ours."""
 
 
 class Source(Protocol):
@@ -190,7 +191,13 @@ class Loop:
         """
         if not self._programmer.owned.services:
             return IDLE_PAUSE
-        return min(max(4 * took, SHORTEST_PAUSE), IDLE_PAUSE)
+        return min(max(4 * took, STANDBY_PAUSE if self._stands_by() else SHORTEST_PAUSE), IDLE_PAUSE)
+
+    def _stands_by(self) -> bool:
+        """Tell whether this node may take over every group that it is a director of, and serves nobody."""
+        if self._seen is None or self._seen.problems or not self._seen.plan.here <= self._seen.plan.standby:
+            return False
+        return self._seen.actual.eligible == self._seen.actual.instances.keys()
 
     def _names(self, actual: State) -> tuple[str, ...]:
         """Return the settings that may be ours on this node; none while nothing concerns it."""

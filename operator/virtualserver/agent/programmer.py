@@ -7,6 +7,7 @@ rounds is what it owns (on disk), what failed lately, and the packet-filter rule
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -30,8 +31,12 @@ from virtualserver.plan.world import ObjectKey
 
 log = logging.getLogger(__name__)
 
-RULES_EVERY = 10.0
-"""Seconds between reads of what costs much: packet-filter rules (a process), accept_ra (a file for each link)."""
+RULES_EVERY, RULES_SELDOM, RULES_SHARE = 10.0, 60.0, 0.01
+"""Seconds between reads of what costs much: packet-filter rules (processes), accept_ra (a file for each link).
+
+Where other programs have thousands of rules those processes work long: they get a hundredth of the processor, and
+their turn after a minute at the latest.
+"""
 
 EXPIRE_FOR = 2.0
 """Seconds in which connections to a real server that was taken out are ended by the kernel's own work item.
@@ -72,6 +77,12 @@ class Round:
 _FORWARD = WriteSysctl(settings.FORWARD_IPV6, "1")
 
 
+def spent_by_programs() -> float:
+    """Return the seconds of processor time that programs took which were run from here and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 class _Rest(NamedTuple):
     """What the kernel was seen to hold at the end of a round: the settings that were read, and the plan's state."""
 
@@ -82,8 +93,16 @@ class _Rest(NamedTuple):
 class Programmer:
     """Programs one node. Blocking; used from one thread at a time. Raises KernelError and RecordError."""
 
-    def __init__(self, kernel: Kernel, record: Record, clock: Callable[[], float], patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        record: Record,
+        clock: Callable[[], float],
+        patience: float = PATIENCE,
+        spent: Callable[[], float] = spent_by_programs,
+    ) -> None:
         """``patience`` in seconds is given to keepalived before its part of the work is done here."""
+        self._spent = spent
         self._patience = Patience(patience)
         self._mirroring_after = 0.0
         self._ended = False
@@ -91,7 +110,7 @@ class Programmer:
         self._record = record
         self._clock = clock
         self._attempts = Attempts()
-        self._rules_read: float | None = None
+        self._rules_due: float | None = None
         self._fresh = False
         self._state = State()
         self._expire_until: float | None = None
@@ -108,13 +127,14 @@ class Programmer:
     def _read(self, names: Names) -> State:
         """Return the kernel's state with the settings of its links; rules and accept_ra may be some seconds old."""
         now = self._clock()
-        rules = self._rules_read is None or now - self._rules_read >= RULES_EVERY
+        rules, before = self._rules_due is None or now >= self._rules_due, self._spent()
         asked = self._settings(names(self._state), seldom=rules)
         state = self._kernel.read(asked, rules=rules)
         if (meant := self._settings(names(state), seldom=rules)) != asked:
             state = self._kernel.read(meant, rules=rules)  # a link has come: its settings count from the first moment
         if rules:
-            self._rules_read = now
+            pause = max(RULES_EVERY, (self._spent() - before) / RULES_SHARE)
+            self._rules_due = now + min(pause, RULES_SELDOM)
         else:
             old = {name: value for name, value in self._state.sysctls.items() if settings.is_advertisement(name)}
             state = replace(state, rules=self._state.rules, sysctls=old | dict(state.sysctls))
@@ -147,7 +167,7 @@ class Programmer:
             if not operations:
                 break
             if not self._fresh and _FORWARD in operations:
-                self._rules_read = None  # which links take router advertisements must be known just before
+                self._rules_due = None  # which links take router advertisements must be known just before
                 continue
             done = self._apply(operations, actual)
             applied += operations
@@ -246,7 +266,7 @@ class Programmer:
                 if isinstance(outcome.operation, DaemonOperation):
                     self._mirroring_after = self._clock() + MIRRORING_AGAIN
         if any(_seldom_read(operation) for operation in operations):
-            self._rules_read = None
+            self._rules_due = None
         return outcomes
 
     def _judge(self, plan: Plan, left: tuple[Operation, ...], outcomes: list[Outcome]) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import TypeVar
 
 from virtualserver.kernel.attributes import MalformedMessageError, attribute, parse
-from virtualserver.kernel.channel import ROUTE, Channel
+from virtualserver.kernel.channel import ROUTE, Channel, Dump
 from virtualserver.kernel.ownlinks import MARK, decode
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import RefusedError
@@ -26,6 +28,9 @@ _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _MARK = struct.pack("=I", MARK)
 _TRIES = 6
+_T = TypeVar("_T")
+_Found = tuple[int, IPAddress, int]
+"""Index of the link, address, prefix length in bits."""
 
 IFF_UP, IFF_LOOPBACK, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
 
@@ -48,6 +53,8 @@ class Links:
     def __init__(self, deadline: float = 5.0) -> None:
         """``deadline`` in seconds bounds each exchange."""
         self._channel = Channel(ROUTE, deadline)
+        self._decoded_links: dict[bytes, Link] = {}
+        self._decoded_addresses: dict[bytes, _Found | None] = {}
 
     def close(self) -> None:
         """Close the socket."""
@@ -83,12 +90,22 @@ class Links:
 
     def _links(self) -> dict[str, Link]:
         request = _LINK.pack(0, 0, 0, 0, 0) + attribute(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
-        links = (decode_link(*entry) for entry in self._channel.dump(_RTM_GETLINK, request).entries)
-        return {link.name: link for link in links}
+        self._decoded_links = _decoded(self._channel.dump(_RTM_GETLINK, request), decode_link, self._decoded_links)
+        return {link.name: link for link in self._decoded_links.values()}
 
-    def _addresses(self) -> list[tuple[int, IPAddress, int]]:
-        entries = self._channel.dump(_RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0)).entries
-        return [found for entry in entries if (found := decode_address(*entry)) is not None]
+    def _addresses(self) -> list[_Found]:
+        dump = self._channel.dump(_RTM_GETADDR, _ADDRESS.pack(0, 0, 0, 0, 0))
+        self._decoded_addresses = _decoded(dump, decode_address, self._decoded_addresses)
+        return [found for found in self._decoded_addresses.values() if found is not None]
+
+
+def _decoded(dump: Dump, decode: Callable[[bytes, int, int], _T], before: Mapping[bytes, _T]) -> dict[bytes, _T]:
+    """Return the entries of a dump by their bytes; one whose bytes were there before is not taken apart again."""
+    found: dict[bytes, _T] = {}
+    for data, start, end in dump.entries:
+        message = data[start:end]
+        found[message] = before[message] if message in before else decode(message, 0, len(message))
+    return found
 
 
 def decode_link(data: bytes, start: int, end: int) -> Link:
@@ -103,7 +120,7 @@ def decode_link(data: bytes, start: int, end: int) -> Link:
     return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), mtu, own)
 
 
-def decode_address(data: bytes, start: int, end: int) -> tuple[int, IPAddress, int] | None:
+def decode_address(data: bytes, start: int, end: int) -> _Found | None:
     """Return link index, address and prefix length in bits of a message's payload; None when it is no IP address."""
     family, prefix, _, _, index = _ADDRESS.unpack_from(data, start)
     fields = parse(data, start + _ADDRESS.size, end)

@@ -17,7 +17,7 @@ from virtualserver.kernel.refusals import FailHook, RefusedError, check_address,
 from virtualserver.kernel.syncdaemons import SyncDaemons
 from virtualserver.kernel.sysctls import Sysctls
 from virtualserver.kernel.usage import usage
-from virtualserver.kernel.vrrp import Vrrp
+from virtualserver.kernel.vrrp import Elections, Vrrp
 from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
@@ -90,7 +90,7 @@ class Netlink:
         """Return the node's state as ``port.Kernel`` promises; raises KernelError, never a partial answer."""
         links, addresses = self._links.read()
         mtus = {name: link.mtu for name, link in links.items()}
-        instances, eligible = self._vrrp.read() if self._vrrp is not None else ({}, frozenset[str]())
+        elections = self._vrrp.read() if self._vrrp is not None else Elections()
         return State(
             services=self._ipvs.read() if self._services else {},
             addresses=addresses,
@@ -103,9 +103,9 @@ class Netlink:
             own_links={name: link.own for name, link in links.items() if link.own is not None},
             daemons=self._daemons.read(mtus) if self._services else frozenset(),
             indexes={name: link.index for name, link in links.items()},
-            instances=instances,
-            eligible=eligible,
-            electing=self._vrrp is not None and self._vrrp.alive,
+            instances=elections.instances,
+            eligible=elections.eligible,
+            electing=elections.running,
         )
 
     def connections(self, addresses: frozenset[IPAddress]) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +11,10 @@ from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import RefusedError
 
 _SWAP = str.maketrans("./", "/.")
+_LONGEST = 4096
+"""Bytes of a value: the kernel shows a page at most (``proc_sysctl.c``)."""
+_REMEMBERED = 4096
+"""Paths of names that are kept: making one takes longer than reading it."""
 
 
 class Sysctls:
@@ -18,6 +22,7 @@ class Sysctls:
 
     def __init__(self, root: Path = Path("/proc/sys")) -> None:
         self._root = root
+        self._paths: dict[str, Path] = {}
 
     def read(self, names: Iterable[str]) -> dict[str, str]:
         """Return the values, words parted by one space; names that do not exist are left out. Raises KernelError.
@@ -28,8 +33,8 @@ class Sysctls:
         for name in names:
             try:
                 for one in self._existing(name):
-                    with contextlib.suppress(FileNotFoundError):
-                        values[one] = " ".join(self._path(one).read_text().split())
+                    if (value := _value(self._path(one))) is not None:
+                        values[one] = value
             except RefusedError as refused:
                 raise KernelError(f"cannot read {name}: {refused}") from refused
             except OSError as error:
@@ -53,7 +58,26 @@ class Sysctls:
             raise RefusedError(error.errno or errno.EIO) from error
 
     def _path(self, name: str) -> Path:
+        if (known := self._paths.get(name)) is not None:
+            return known
         parts = name.translate(_SWAP).split("/")
         if any(part in ("", ".", "..") or "\0" in part for part in parts):
             raise RefusedError(errno.EINVAL, f"{name!r} is no name of a setting")
-        return self._root.joinpath(*parts)
+        if len(self._paths) >= _REMEMBERED:  # links come and go
+            self._paths.clear()
+        return self._paths.setdefault(name, self._root.joinpath(*parts))
+
+
+def _value(path: Path) -> str | None:
+    """Return what a file says, None when there is none.
+
+    Without the layers of ``open``: dozens are read at every look at the kernel, and were more than half of its cost.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return " ".join(os.read(file, _LONGEST).decode().split())
+    finally:
+        os.close(file)

@@ -19,8 +19,9 @@ from virtualserver.plan.mirroring import TICK
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 0.1
-"""Seconds; a connection that is newer may not be known to others yet."""
+INTERVAL, IDLE = 0.1, 1.0
+"""Seconds; a connection that is newer may not be known to others yet. While nothing is mirrored: between two looks at
+whether something is."""
 COUNTERS = Path("/proc/thread-self/net/ip_vs_stats_percpu")
 """The totals in ``ip_vs_stats`` are up to 2 s old."""
 _CLIENT_PORT = 10  # not the service's: refusals would pass for packets of the client
@@ -58,11 +59,12 @@ class Tick:
 
     async def run(self) -> None:
         """Look again for ever; ends only by cancellation. A failure costs only speed, so it is said and no more."""
+        mirrored = False
         while True:
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(INTERVAL if mirrored else IDLE)
             failure = ""
             try:
-                if self._mirrored():
+                if mirrored := self._mirrored():
                     self.once()
             except (OSError, ValueError) as error:
                 failure = str(error)

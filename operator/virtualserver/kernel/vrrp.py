@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from virtualserver.kernel.keepalived import ALLOWED, FORBIDDEN, check_instances, render
 from virtualserver.kernel.port import KernelError
@@ -19,6 +21,14 @@ _Seen = tuple[tuple[int, int, int], ...]
 """Which files were read: inode, time of change, size."""
 
 
+class Elections(NamedTuple):
+    """Virtual routers by group, the groups whose addresses this node may hold, and whether keepalived runs."""
+
+    instances: Mapping[str, Instance] = MappingProxyType({})
+    eligible: frozenset[str] = frozenset()
+    running: bool = False
+
+
 class Vrrp:
     """The agent's end of the directory; ``vrrp`` (the package) is the other. Not for several threads at once."""
 
@@ -27,25 +37,17 @@ class Vrrp:
         self._seen: _Seen = ()
         self._instances: dict[str, Instance] = {}
 
-    def read(self) -> tuple[Mapping[str, Instance], frozenset[str]]:
-        """Return the instances by group, and the groups whose addresses this node may hold. Raises KernelError.
+    def read(self) -> Elections:
+        """Return what keepalived is told; raises KernelError.
 
-        There are none unless what keepalived is told says the same; and none may be held while it does not run.
+        There are no instances unless what keepalived is told says the same; and none may be held while it does not run.
         """
         try:
-            instances = self._read()
+            instances, running = self._read(), self._dir.runs()
             allowed = [group for group in instances if self._allowed(group)]
-            return dict(instances), frozenset(allowed if allowed and self._dir.runs() else ())
         except OSError as error:
             raise KernelError(f"cannot read {error.filename or self._dir.path}: {error.strerror}") from error
-
-    @property
-    def alive(self) -> bool:
-        """Whether keepalived runs. Raises KernelError."""
-        try:
-            return self._dir.runs()
-        except OSError as error:
-            raise KernelError(f"cannot read {error.filename or self._dir.path}: {error.strerror}") from error
+        return Elections(dict(instances), frozenset(allowed if running else ()), running)
 
     def configure(self, instances: Iterable[Instance]) -> None:
         """Make these the virtual routers of this node. A new one may not be active yet; raises RefusedError."""
