@@ -3,14 +3,19 @@
 All four take turns in every round, every other round the other way about, because the machine is shared: what slows
 one down slows its neighbours in time, and a drift falls on both. The figures are per second of processor time that the
 guest got: other work on the machine changes those of the clock many times more than what is to be compared.
+
+The guest has one processor for everybody, the agents included, and Python costs several times more there than on a
+machine. So what kernels do with what they hold is compared while the agents are stopped, for all ways alike, and what
+the agents take from it is a figure of its own.
 """
 
 import math
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from signal import SIGCONT, SIGSTOP
 
 from bench import traffic, usage
 from bench.figures import Figure
@@ -21,14 +26,15 @@ from lab.lab import Lab
 
 PEERS = ("by hand", "HAProxy", "direct")
 CLOSE = ("ours", "by hand")
+AT_WORK = "ours, agents at work"
 """Those whose ratio is about hundredths: they are measured several times in a turn."""
 SECONDS = 1
 """Of one sample: many short ones see the same machine."""
 SETTLE = 2.0
 """Seconds before their turn, in which agents report what they have just programmed."""
 LIMIT = (
-    "client, director, real servers, agents and API requests share the guest's one processor, so this is what all of"
-    " them cost together; frames between hosts are up to 64 KB, as with offloading"
+    "client, director and real servers share the guest's one processor, so this is what all of them cost together;"
+    " frames between hosts are up to 64 KB, as with offloading; agents are stopped during a sample, but where said"
 )
 
 
@@ -78,16 +84,32 @@ Samples = dict[str, dict[str, list[Sample]]]
 
 
 def _rounds(lab: Lab, mode: Mode, director: str, rounds: int, times: int) -> Samples:
-    samples: Samples = {one.name: {way: [] for way in WAYS} for one in measures(mode)}
+    samples: Samples = {one.name: {way: [] for way in (*WAYS, AT_WORK)} for one in measures(mode)}
     order = [(name, way, virtual_address(mode, at)) for at, (name, way) in enumerate(WAYS.items())]
     for number in range(rounds):
         say(f"bench: {mode.name}, round {number + 1} of {rounds}")
         for name, way, vip in order if number % 2 == 0 else order[::-1]:
             with way(lab, mode, vip, director) as address:
                 time.sleep(SETTLE if name in CLOSE else 0)
+                CONNECTIONS.take(lab, address, SECONDS)  # the first after a change meets cold caches
                 for one in measures(mode) * (times if name in CLOSE else 1):
-                    samples[one.name][name].append(_sample(lab, one, address))
+                    with _stopped(lab):
+                        samples[one.name][name].append(_sample(lab, one, address))
+                    if name == "ours":
+                        samples[one.name][AT_WORK].append(_sample(lab, one, address))
     return samples
+
+
+@contextmanager
+def _stopped(lab: Lab) -> Iterator[None]:
+    """No agent runs during the block; monitors take no harm from a second."""
+    try:
+        for agent in lab.agents.values():
+            agent.signal(SIGSTOP)
+        yield
+    finally:
+        for agent in lab.agents.values():
+            agent.signal(SIGCONT)
 
 
 def _sample(lab: Lab, one: Measure, address: str) -> Sample:
@@ -111,6 +133,9 @@ def _figures(mode: Mode, samples: Samples) -> list[Figure]:
         for peer in PEERS:
             found.append(Figure(f"{one.name} through {mode.name}", median["ours"], one.unit, note, median[peer], peer))
             note = ""
+        working = f"what everything costs together, agents too: by the clock {_short(clock[AT_WORK])}"
+        name = f"{one.name} through {mode.name}, agents at work"
+        found.append(Figure(name, median[AT_WORK], one.unit, working, median["by hand"], "by hand"))
     return found
 
 
