@@ -64,19 +64,20 @@ class Plan:
     ages: Sequence[Age]
     rounds: int
     losses: Sequence[int]
+    handovers: int
     count: int = CONNECTIONS
 
     def part(self) -> Plan:
         """Crashes with one mode and scheduler."""
         mode, scheduler = (one[len(one) // 2] for one in (self.modes, self.schedulers))
-        return replace(self, modes=[mode], schedulers=[scheduler], losses=[])
+        return replace(self, modes=[mode], schedulers=[scheduler], losses=[], handovers=1)
 
 
-FULL = Plan(MODES, SCHEDULERS, AGES, 1, LOSSES)
+FULL = Plan(MODES, SCHEDULERS, AGES, 1, LOSSES, 10)
 """36 crashes of each subject, of about 20 s; `python -m bench.failover --rounds 5` makes 20 for each row."""
-TRIES = 2
+TRIES = 3
 """A busy machine may fail to open the connections or to boot in time; that says nothing about a failover."""
-QUICK = Plan(MODES[1:2], SCHEDULERS[1:2], AGES[:1], 1, LOSSES[:1])
+QUICK = Plan(MODES[1:2], SCHEDULERS[1:2], AGES[:1], 1, LOSSES[:1], 1)
 
 
 def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS)) -> list[Figure]:
@@ -122,8 +123,8 @@ def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome) -> None:
                     if seen is not None:
                         say(f"bench: {what}: {seen.lost} lost, pause {seen.pause:.2f} s, dark {seen.dark:.2f} s")
                         results.crashes.setdefault((mode, scheduler, age.name), []).append(seen)
-    for _ in range(plan.rounds):
-        what = f"{subject.name}: planned failover"
+    for number in range(plan.handovers):
+        what = f"{subject.name}: planned failover {number + 1}"
         if (seen := _again(partial(measure.hand_over, lab, subject, vip, plan.count), what)) is not None:
             say(f"bench: {what}: {seen.lost} lost, pause {seen.pause:.2f} s, dark {seen.dark:.2f} s")
             results.handovers.append(seen)

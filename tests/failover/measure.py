@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from failover.quiet import guests_first
-from failover.running import folder_of, held, running, use
+from failover.running import folder_of, held, running, use, watched
 from failover.subject import ECHO, Subject
+from lab.console import LabError
 from lab.lab import Lab
 
 SPREAD = 3
@@ -21,6 +23,8 @@ SETTLED = 0.5
 """Seconds after the last of the connections has answered until the flows are ended."""
 QUIET = 0.9
 """Seconds before a failover whose longest gap tells what the machine alone does."""
+AFTERWARDS = 0.1
+"""Seconds after the new owner's first announcement in which a gap that begins counts as its own."""
 MARGIN = 0.02
 """Seconds by which the clocks of guest and machine may differ."""
 
@@ -54,9 +58,9 @@ class Seen:
     slowest: float
     """From writing to the echo, the slowest of the connections that were not lost."""
     pause: float
-    """Longest time between two echoes of a TCP stream."""
+    """Longest time between two echoes of a TCP stream; of a planned failover, across the move of the address."""
     dark: float
-    """Longest time between two answers by UDP: how long nothing got through."""
+    """The same between two answers by UDP: how long nothing got through."""
     floor: float
     """The same as `pause` just before: what the machine alone does."""
     opening: float
@@ -74,31 +78,76 @@ def longest_gap(times: Sequence[float], since: float, until: float = float("inf"
     return max((later - earlier for earlier, later in pairs if since < later < until), default=0.0)
 
 
+def gap_across(times: Sequence[float], since: float, until: float) -> float:
+    """The longest stretch between two neighbours that has a moment between these times in it."""
+    pairs = zip(times, times[1:], strict=False)
+    return max((later - earlier for earlier, later in pairs if later > since and earlier < until), default=0.0)
+
+
 def crash(lab: Lab, subject: Subject, vip: str, age: Age, count: int = 1000) -> Seen:
     """The active director dies under so many connections of that age, and is switched on again afterwards."""
     subject.table_empty()
     active = subject.active()
     try:
         with guests_first(lab):
-            return _measured(lab, vip, age, count, lambda: subject.crash(active))
+            return _measured(lab, vip, age, count, lambda: subject.crash(active)).seen()
     finally:
         subject.restore(active)
 
 
 def hand_over(lab: Lab, subject: Subject, vip: str, count: int = 1000) -> Seen:
-    """A planned failover under so many connections."""
+    """A planned failover under so many connections.
+
+    Nothing says when it happens but the announcement of the new owner. What else the guests do in these seconds (the
+    former owner forgets its connections, and gets them anew) keeps clients waiting on two processors as long as the
+    move itself, so only the gap that the move is in counts.
+    """
     subject.table_empty()
+    before = subject.active()
 
     def act() -> float:
         began = time.time()
         subject.hand_over()
         return began
 
-    with guests_first(lab):
-        return _measured(lab, vip, Age("planned", 3), count, act)
+    with guests_first(lab), watched(lab, vip) as history:
+        run = _measured(lab, vip, Age("planned", 3), count, act)
+    moved = [one.time for one in history.seen if one.owner != before and one.time > run.at]
+    left = [one.time for one in history.seen if one.owner == before and one.time < min(moved, default=0)]
+    if not moved or not left:
+        raise LabError(f"{vip} did not move from {before} within {SPREAD} s")
+    return run.seen(max(left), min(moved) + AFTERWARDS)
 
 
-def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> Seen:
+@dataclass(frozen=True)
+class _Run:
+    """What programs wrote down of one failover; `times` by kind of flow."""
+
+    at: float
+    ends: float
+    count: int
+    age: Age
+    used: Mapping[str, float]
+    opening: float
+    times: Mapping[str, Sequence[float]]
+
+    def seen(self, since: float | None = None, until: float = math.inf) -> Seen:
+        """What comes of it; gaps count that have a moment between these times in them."""
+        stream, datagrams = self.times["stream"], self.times["datagrams"]
+        since = self.at - MARGIN if since is None else since
+        return Seen(
+            count=self.count,
+            **{name: int(self.used[name]) for name in ("echo", "reset", "silence")},
+            slowest=self.used["longest"],
+            pause=gap_across([*stream, self.ends], since, until),
+            dark=gap_across([*datagrams, self.ends], since, until),
+            floor=longest_gap(stream, self.at - QUIET, self.at - MARGIN) if self.age.seconds >= 1 else 0.0,
+            opening=self.opening,
+            stream=[round(one - self.at, 4) for one in stream],
+        )
+
+
+def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> _Run:
     files = {kind: folder_of(lab) / f"{kind}.json" for kind in ("stream", "datagrams")}
     with ExitStack() as stack:
         flows = {
@@ -116,13 +165,4 @@ def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> Seen:
             flow.stop(kind)
     shift = lab.guest_of("client").behind()
     times = {kind: [one + shift for one in json.loads(Path(file).read_text())] for kind, file in files.items()}
-    return Seen(
-        count=count,
-        **{name: int(used[name]) for name in ("echo", "reset", "silence")},
-        slowest=used["longest"],
-        pause=longest_gap([*times["stream"], ends], at - MARGIN),
-        dark=longest_gap([*times["datagrams"], ends], at - MARGIN),
-        floor=longest_gap(times["stream"], at - QUIET, at - MARGIN) if age.seconds >= 1 else 0.0,
-        opening=opening,
-        stream=[round(one - at, 4) for one in times["stream"]],
-    )
+    return _Run(at, ends, count, age, used, opening, times)

@@ -6,7 +6,7 @@ import pytest
 
 from failover import history
 from failover.history import History, Sighting, moved, moves_at_most, one_owner, silent_at_most
-from failover.measure import longest_gap
+from failover.measure import gap_across, longest_gap
 from lab import network
 
 VIP = "198.18.0.100"
@@ -74,3 +74,11 @@ def test_the_pause_is_the_longest_gap_that_ends_after_the_crash() -> None:
     assert longest_gap(times, 0.95) == pytest.approx(0.3)
     assert longest_gap(times, 0.0, 0.95) == pytest.approx(0.4)
     assert longest_gap([], 1.0) == 0
+
+
+def test_the_pause_of_a_planned_failover_is_the_gap_that_the_move_is_in() -> None:
+    times = [0.0, 0.1, 0.3, 0.35, 0.9]
+    assert gap_across(times, 0.2, 0.25) == pytest.approx(0.2)
+    assert gap_across(times, 0.2, 0.32) == pytest.approx(0.2), "later ones are somebody else's"
+    assert gap_across(times, 0.2, 0.4) == pytest.approx(0.55)
+    assert gap_across(times, 1.0, 2.0) == 0
