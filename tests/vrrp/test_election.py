@@ -158,13 +158,54 @@ class TestDeath:
         before = pair[0].pid("vrrp")
         pair[0].kill("vrrp")
         eventually(pair[1].holds)
-        eventually(lambda: (pair[0].run_dir / "vrrp.pid").exists() and pair[0].pid("vrrp") != before)
+        eventually(lambda: runs_anew(pair[0], before))
         pair[1].do(Forbid(GROUP))
         time.sleep(1)
         assert not pair[0].holds(TOKEN)
         assert not pair[0].call(pair[0].kernel.read).eligible
         allow(pair[0])
         eventually(pair[0].holds)
+
+
+class TestStandstill:
+    """keepalived is there and does nothing: stopped, or stuck in the kernel."""
+
+    def test_of_the_active_one_leaves_no_second_owner(self, pair: list[Director]) -> None:
+        before = stop(pair[0])
+        eventually(pair[1].holds)
+        assert pair[0].holds(), "a process that is stopped gives nothing away"
+        eventually(lambda: not pair[0].addresses() & {TOKEN, *VIP, GATEWAY}, 4)
+        eventually(lambda: runs_anew(pair[0], before))
+        assert not pair[0].call(pair[0].kernel.read).eligible
+        allow(pair[0])
+        pair[1].do(Forbid(GROUP))
+        eventually(pair[0].holds)
+
+    def test_of_the_standby_is_found_before_it_is_needed(self, pair: list[Director]) -> None:
+        before = stop(pair[1])
+        eventually(lambda: runs_anew(pair[1], before), 6)
+        allow(pair[1])
+        pair[0].do(Forbid(GROUP))
+        eventually(pair[1].holds)
+
+    def test_one_that_works_is_left_alone_whatever_it_waits_for(self, pair: list[Director]) -> None:
+        pids = [one.pid("vrrp") for one in pair]
+        time.sleep(3)
+        pair[1].do(Forbid(GROUP))
+        time.sleep(3)
+        pair[0].run("ip link set eth0 down")
+        time.sleep(3)
+        assert [one.pid("vrrp") for one in pair] == pids
+
+
+def stop(director: Director) -> int:
+    pid = director.pid("vrrp")
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def runs_anew(director: Director, before: int) -> bool:
+    return (director.run_dir / "vrrp.pid").exists() and director.pid("vrrp") != before
 
 
 class TestOrderlyEnd:

@@ -21,7 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from virtualserver.kernel.keepalived import FORBIDDEN, track_file
+from virtualserver.kernel.keepalived import ALLOWED, FORBIDDEN, track_file
 from virtualserver.model.addresses import LinkAddress
 from virtualserver.model.failover import Instance
 
@@ -62,6 +62,11 @@ class RunDir:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
             self.write_eligible(path.name, FORBIDDEN)
+
+    def any_allowed(self) -> bool:
+        """Return whether some group's addresses may be held."""
+        folder = self.eligible("any").parent
+        return folder.exists() and any(path.read_bytes() == ALLOWED for path in folder.iterdir())
 
     def poke(self) -> None:
         """Tell the supervisor to look; one that does not run will look when it starts."""

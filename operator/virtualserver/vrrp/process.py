@@ -23,6 +23,7 @@ _RUNAWAY = 30
 than thousands of addresses take, and a loop without end does not hold a processor for ever."""
 _POLITE = 10.0
 """Seconds that keepalived gets to send its last advertisement and take its addresses off."""
+_WAITED = "voluntary_ctxt_switches:"
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
@@ -46,6 +47,7 @@ class Keepalived:
         command = [*words, *(f"--{option}={path}" for option, path in files.items())]
         for path in (files["pid"], files["vrrp_pid"]):  # of one that was killed: its numbers may be others' now
             path.unlink(missing_ok=True)
+        self._vrrp_pid = files["vrrp_pid"]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_prepare)
         if os.sched_getscheduler(self._process.pid) != os.SCHED_RR:
             log.warning("keepalived gets no real-time priority: a busy node may send too few advertisements")
@@ -58,9 +60,24 @@ class Keepalived:
         """Return whether its first process has ended; the other one may still be there (see ``end``)."""
         return self._process.poll() is not None
 
-    def end(self) -> int:
-        """End all of it, politely first, and return its exit code: afterwards none of its processes exists."""
-        limit = time.monotonic() + _POLITE
+    def rests(self) -> int | None:
+        """Return how often the process that speaks VRRP has waited for something; None when that is not known.
+
+        It waits between two advertisements, its own or another's: a number that stays the same is a process that is
+        stopped, or stuck in the kernel (``proc_pid_status(5)``: ``voluntary_ctxt_switches``).
+        """
+        try:
+            status = Path("/proc", self._vrrp_pid.read_text().strip(), "status").read_text()
+        except OSError:  # it is only beginning, or ending
+            return None
+        return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(_WAITED)), None)
+
+    def end(self, patience: float = _POLITE) -> int:
+        """End all of it, politely first, and return its exit code: afterwards none of its processes exists.
+
+        ``patience`` is in seconds.
+        """
+        limit = time.monotonic() + patience
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         while not self._gone():

@@ -1,7 +1,8 @@
 """Runs keepalived for as long as it is told to, and cleans up after it at once when it dies.
 
 keepalived that dies leaves its addresses behind while another director takes over: two would answer for them. So they
-are removed before anything else, and no group may be held again until the agent has looked at everything anew.
+are removed before anything else, and no group may be held again until the agent has looked at everything anew. One that
+has stopped working is killed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from virtualserver.kernel.keepalived import held
+from virtualserver.kernel.links import IFF_LOWER_UP, Links
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.rundir import RunDir
 from virtualserver.kernel.withdraw import withdraw
@@ -20,6 +22,7 @@ from virtualserver.model.addresses import LinkAddress
 from virtualserver.model.failover import Instance
 from virtualserver.vrrp.events import Events, indexes
 from virtualserver.vrrp.process import Keepalived
+from virtualserver.vrrp.pulse import EVERY, Pulse
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,8 @@ class Supervisor:
         self._instances: tuple[Instance, ...] = ()
         self._former: dict[LinkAddress, float] = {}
         self._links: dict[str, int] = {}
-        self._next_start = 0.0
+        self._next_start = self._next_look = 0.0
+        self._pulse = Pulse()
         self._reload_at: float | None = None
         self._back_off = _BACK_OFF
 
@@ -69,6 +73,9 @@ class Supervisor:
             events.links = False
             self._look_at_links()
         now = time.monotonic()
+        if self._keepalived is not None and now >= self._next_look:
+            self._next_look = now + EVERY
+            self._feel(self._keepalived)
         if self._keepalived is None and self._instances and now >= self._next_start:
             self._start()
         if self._keepalived is not None and self._reload_at is not None and now >= self._reload_at:
@@ -77,8 +84,34 @@ class Supervisor:
         events.wait(self._patience(now))
 
     def _patience(self, now: float) -> float | None:
-        due = self._reload_at if self._keepalived is not None else self._next_start if self._instances else None
-        return None if due is None else max(due - now, 0.0)
+        if self._keepalived is not None:
+            due = self._next_look if self._reload_at is None else min(self._next_look, self._reload_at)
+        elif self._instances:
+            due = self._next_start
+        else:
+            return None
+        return max(due - now, 0.0)
+
+    def _feel(self, keepalived: Keepalived) -> None:
+        """End keepalived when it does nothing although it should: it may hold addresses, and no link is down."""
+        if not self._pulse.look(keepalived.rests(), self._instances) or not self._dir.any_allowed() or self._cut():
+            return
+        log.error("keepalived does nothing any more, it is ended")
+        self._clean()  # first: one that is stuck in the kernel ends when that lets it go
+        keepalived.end(patience=0.0)
+        self._buried()
+
+    def _cut(self) -> bool:
+        """Tell whether a link is down or missing: then keepalived waits for it, and for nothing else."""
+        reader = Links()
+        try:
+            links, _ = reader.read()
+        except KernelError as error:
+            log.error("%s", error)
+            return True
+        finally:
+            reader.close()
+        return not all(name in links and links[name].flags & IFF_LOWER_UP for name in self._names())
 
     def _take_word(self) -> None:
         """The agent has written something: keepalived reads it now, whatever happened before."""
@@ -103,7 +136,7 @@ class Supervisor:
             log.error("keepalived cannot be started: %s", error)
             self._postpone(0.0)
             return
-        self._lock = self._locked()
+        self._lock, self._pulse = self._locked(), Pulse()
         log.info("keepalived starts", extra={"groups": len(self._instances)})
 
     def _buried(self) -> None:
