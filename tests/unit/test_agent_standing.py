@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from unit.builders import director_group, node, store, virtual_server
 from virtualserver.agent.record import Record
 from virtualserver.agent.standing import Standings
@@ -49,9 +51,9 @@ def world(mirrored: bool = True) -> World:
 
 class Case:
     def __init__(self, folder: Path) -> None:
-        self.taken, self.mirror = False, Lacking()
+        self.taken, self.mirror, self.now = False, Lacking(), 0.0
         terms = Terms(FakeKernel(), Record(folder / "record.json"), lambda _: self.taken, lambda: 0.0)
-        self.standings = Standings(terms, Steadiness(), self.mirror, lambda: 0.0)
+        self.standings = Standings(terms, Steadiness(), self.mirror, lambda: self.now)
 
     def look(self, actual: State, *, mirrored: bool = True) -> Standing:
         return self.standings.look(world(mirrored), "director-1", actual)
@@ -76,6 +78,21 @@ def test_who_is_active_has_all_connections_until_its_term_has_ended(tmp_path: Pa
     case.mirror.lapsed, case.taken = set(), True
     assert case.look(State()).purging == GROUP
     assert case.mirror.lapsed == GROUP, "what it is given while it forgets is lost again"
+
+
+@pytest.mark.parametrize(("interval", "patience"), [("100ms", 2.2), ("1s", 4), ("40s", 5)])
+def test_a_director_that_is_to_be_displaced_lets_go_by_itself_when_it_has_waited_long_enough(
+    tmp_path: Path, interval: str, patience: float
+) -> None:
+    case = Case(tmp_path)
+    group = director_group(vrrp={"routerId": 51, "advertisementInterval": interval})
+    group["status"] |= {
+        "failoverRequest": {"id": "7", "to": "", "reason": "r"},
+        "directors": [{"node": "director-2", "role": "Standby", "reason": "", "message": "", "caughtUp": "7"}],
+    }
+    known = store(groups=[group], nodes=[node(), node("director-2", "10.0.0.12")]).world()
+    for case.now, overdue in ((1.0, frozenset()), (patience + 0.9, frozenset()), (patience + 1.0, GROUP)):
+        assert case.standings.look(known, "director-1", ACTIVE).overdue == overdue
 
 
 def test_a_receiver_that_is_deaf_is_not_wanted_for_a_moment(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
+import pytest
+
 from unit.builders import Nobody, director_group, node, store
-from virtualserver.agent.takeovers import Takeovers
+from virtualserver.agent.takeovers import Takeovers, Witness
 from virtualserver.api.failover import Failover
+from virtualserver.model.failover import Heard
 from virtualserver.plan.eligibility import NO_STANDING, Standing
 from virtualserver.plan.world import World
 
@@ -14,14 +18,47 @@ ACTIVE = Standing(active=frozenset({"default"}))
 TOLD = {"node": "director-1", "before": "director-2", "reason": "DirectorLost", "message": "m", "silent": "0.230s"}
 
 
-def world(last: dict[str, Any] | None = None) -> World:
+def world(last: dict[str, Any] | None = None, *, cordoned: bool = False) -> World:
     group = director_group()
     group["status"] |= {"lastFailover": last} if last is not None else {}
-    return store(groups=[group], nodes=[node()]).world()
+    other = node("director-2", "10.0.0.12")
+    other["spec"] |= {"unschedulable": True} if cordoned else {}
+    return store(groups=[group], nodes=[node(), other]).world()
 
 
-def takeovers() -> Takeovers:
-    return Takeovers("director-1", Nobody(), lambda: "2026-01-01T00:00:00Z")
+def takeovers(witness: Witness | None = None) -> Takeovers:
+    return Takeovers("director-1", witness or Nobody(), lambda: "2026-01-01T00:00:00Z")
+
+
+class Before:
+    """Another director was heard, and this one began 0.2 s later."""
+
+    def __init__(self, priority: int, *, continues: bool) -> None:
+        self._heard = Heard(10.0, ip_address("10.0.0.12"), priority, continues)
+
+    def heard(self, _: int) -> Heard | None:
+        return self._heard
+
+    def held_since(self, _: int) -> float | None:
+        return 10.2
+
+
+@pytest.mark.parametrize(
+    ("before", "cordoned", "reason", "silent"),
+    [
+        (Before(250, continues=False), False, "DirectorLost", "0.200s"),
+        (Before(0, continues=True), False, "DirectorYielded", "0.200s"),
+        (Before(250, continues=True), False, "Preempted", "0.000s"),
+        (Before(250, continues=True), True, "DirectorYielded", "0.000s"),
+    ],
+)
+def test_why_it_became_active_and_for_how_long_nobody_was(
+    before: Before, cordoned: bool, reason: str, silent: str
+) -> None:
+    made = takeovers(before)
+    made.look(world(cordoned=cordoned), NO_STANDING)
+    found = made.look(world(cordoned=cordoned), ACTIVE)["default"]
+    assert (found.before, found.reason, found.silent) == ("director-2", reason, silent)
 
 
 def test_a_term_that_begins_is_noted_and_ends_with_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -43,7 +44,8 @@ def world(
     made["status"] |= {"directors": list(entries)}
     made["status"] |= {"failoverRequest": request} if request else {}
     made["status"] |= {"lastFailover": {"node": "director-1", "request": answered}} if answered else {}
-    nodes = [node("director-1", "10.0.0.11"), node("director-2", "10.0.0.12")]
+    third = any(one["node"] == "director-3" for one in entries)
+    nodes = [node(f"director-{number}", f"10.0.0.1{number}") for number in range(1, 4 if third else 3)]
     for one in nodes:
         one["spec"] |= {"unschedulable": True} if one["metadata"]["name"] == cordoned else {}
     return store(virtual_servers=[virtual_server(connectionMirroring=mirrored)], groups=[made], nodes=nodes).world()
@@ -133,6 +135,8 @@ def test_while_a_former_term_is_forgotten_nothing_is_programmed_and_nothing_rece
 
 
 ACTIVE = Standing(frozenset({"default"}))
+OVERDUE = Standing(frozenset({"default"}), overdue=frozenset({"default"}))
+ONE = entry("director-1", "Active")
 READY = entry("director-2", caught_up="7")
 
 
@@ -143,21 +147,49 @@ READY = entry("director-2", caught_up="7")
         (world(), Standing(purging=frozenset({"default"})), Reason.PURGING),
         (world(), Standing(behind=frozenset({"default"})), Reason.CATCHING_UP),
         (world(), Standing(held={"default": "eth0 flaps"}), Reason.HELD_DOWN),
-        (world(READY, request=REQUEST), ACTIVE, Reason.FAILOVER_REQUESTED),
-        (world(READY, request=REQUEST | {"to": ""}), ACTIVE, Reason.FAILOVER_REQUESTED),
-        (world(entry("director-2"), request=REQUEST), ACTIVE, None),
-        (world(entry("director-2", "NotReady", caught_up="7"), request=REQUEST), ACTIVE, None),
-        (world(READY, request=REQUEST, answered="7"), ACTIVE, None),
-        (world(READY, request=REQUEST), Standing(frozenset({"default"}), lapsed=frozenset({"7"})), None),
+        (world(READY, request=REQUEST), ACTIVE, None),
+        (world(READY, request=REQUEST), OVERDUE, Reason.FAILOVER_REQUESTED),
+        (world(READY, request=REQUEST | {"to": ""}), OVERDUE, Reason.FAILOVER_REQUESTED),
+        (world(entry("director-2"), request=REQUEST), OVERDUE, None),
+        (world(entry("director-2", "NotReady", caught_up="7"), request=REQUEST), OVERDUE, None),
+        (world(READY, request=REQUEST, answered="7"), OVERDUE, None),
+        (world(READY, request=REQUEST), replace(OVERDUE, lapsed=frozenset({"7"})), None),
         (world(READY, request=REQUEST | {"to": "director-1"}), Standing(), None),
-        (world(READY, cordoned="director-1"), ACTIVE, Reason.NODE_CORDONED),
-        (world(entry("director-2", "NotReady"), cordoned="director-1"), ACTIVE, None),
-        (world(cordoned="director-1"), ACTIVE, None),
+        (world(ONE, READY, cordoned="director-1"), ACTIVE, None),
+        (world(ONE, READY, cordoned="director-1"), OVERDUE, Reason.NODE_CORDONED),
+        (world(entry("director-1"), READY, cordoned="director-1"), Standing(), Reason.NODE_CORDONED),
+        (world(ONE, entry("director-2", "NotReady"), cordoned="director-1"), OVERDUE, None),
+        (world(ONE, cordoned="director-1"), OVERDUE, None),
     ],
 )
 def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: Reason | None) -> None:
     found = barred(known, known.groups["default"], "director-1", standing)
     assert (found.reason if found else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("known", "standing", "expected"),
+    [
+        (world(ONE, READY), NO_STANDING, False),
+        (world(ONE, READY, request=REQUEST), NO_STANDING, True),
+        (world(ONE, READY, request=REQUEST | {"to": ""}), NO_STANDING, True),
+        (world(ONE, READY, request=REQUEST | {"to": "director-1"}), NO_STANDING, False),
+        (world(ONE, entry("director-2", caught_up="6"), request=REQUEST), NO_STANDING, False),
+        (world(ONE, READY, request=REQUEST, answered="7"), NO_STANDING, False),
+        (world(ONE, READY, request=REQUEST), Standing(lapsed=frozenset({"7"})), False),
+        (world(ONE, READY, request=REQUEST), ACTIVE, False),
+        (world(ONE, READY, cordoned="director-1"), NO_STANDING, True),
+        (world(ONE, READY, cordoned="director-2"), NO_STANDING, False),
+        (world(ONE, READY, entry("director-3", "Active"), cordoned="director-1"), NO_STANDING, False),
+        (world(ONE, entry("director-2", "NotReady"), cordoned="director-1"), NO_STANDING, False),
+    ],
+)
+def test_a_standby_displaces_a_living_director_only_when_that_is_wanted(
+    known: World, standing: Standing, expected: bool
+) -> None:
+    router = planned(known, standing, "director-2").state.instances["default"]
+    meant = (254, 0.0) if expected else (249, None)
+    assert (router.priority, router.preempt_delay) == meant
 
 
 def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:

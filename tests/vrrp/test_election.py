@@ -102,6 +102,17 @@ class TestOwnership:
         time.sleep(1)
         assert pair[1].holds()
 
+    def test_one_that_is_to_take_over_from_a_living_one_has_the_addresses_before_that_lets_go(
+        self, pair: list[Director]
+    ) -> None:
+        since = time.time()
+        configure(pair[1:], priority=254, preempt_delay=0.0)
+        moved(pair, since, within=0.01)
+        configure(pair[1:])
+        time.sleep(2)
+        assert pair[1].holds(), "it stays, with its own priority again"
+        assert not pair[0].holds(TOKEN)
+
     def test_a_lost_link_moves_the_addresses(self, pair: list[Director]) -> None:
         since = time.time()
         pair[0].run("ip link set eth0 down")

@@ -60,19 +60,28 @@ class Takeovers:
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
         assert group.spec is not None
         router = group.spec.vrrp.router_id
-        heard, since = self._witness.heard(router), self._witness.held_since(router)
+        heard = self._witness.heard(router)
+        silent = self._silent(router, heard)
         request = pending(group, standing)
-        reason, message = _why(heard, request.reason if request is not None else "")
-        silent = max(since - heard.time, 0.0) if heard is not None and since is not None else None
+        before = _sender(world, group, heard) if heard is not None else None
+        drained = before is not None and before in world.nodes and world.nodes[before].cordoned
+        reason, message = _why(heard, request.reason if request is not None else "", drained=drained)
         return Failover(
             time=self._utc_now(),
             node=self._node,
-            before=_sender(world, group, heard) if heard is not None else None,
+            before=before,
             reason=reason,
             message=message,
-            silent=f"{silent:.3f}s" if silent is not None and reason is not Reason.FIRST else None,
+            silent=f"{silent:.3f}s" if silent is not None else None,
             request=request.id if request is not None else None,
         )
+
+    def _silent(self, router: int, heard: Heard | None) -> float | None:
+        """Return for how many seconds nobody held the addresses: not at all when this node has displaced the other."""
+        since = self._witness.held_since(router)
+        if heard is None or since is None:
+            return None
+        return 0.0 if heard.continues and heard.priority > 0 else max(since - heard.time, 0.0)
 
     def _answered(self, group: DirectorGroup, standing: Standing, one: Failover) -> Failover:
         """A request for a director that is active already is answered by that."""
@@ -82,13 +91,15 @@ class Takeovers:
         return one.model_copy(update={"request": request.id})
 
 
-def _why(heard: Heard | None, asked: str) -> tuple[Reason, str]:
+def _why(heard: Heard | None, asked: str, *, drained: bool) -> tuple[Reason, str]:
     if heard is None:
         return Reason.FIRST, "no other director was heard before"
     if asked:
         return Reason.REQUESTED, asked
     if heard.priority == 0:
         return Reason.DIRECTOR_YIELDED, "the director before gave the addresses away"
+    if heard.continues and drained:
+        return Reason.DIRECTOR_YIELDED, "its node is cordoned"
     if heard.continues:
         return Reason.PREEMPTED, "this director is preferred to the one before"
     return Reason.DIRECTOR_LOST, "the director before was not heard any more"

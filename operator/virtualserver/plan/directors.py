@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from virtualserver.plan.world import DirectorGroup, Node
 
-HIGHEST_PRIORITY = 250
+HIGHEST_PRIORITY, TAKING_OVER = 250, 254
 """VRRP: the higher, the sooner a standby takes over, (256 - priority) / 256 of an interval later (RFC 9568, 6.1).
-255 is for a router that owns the address."""
+The other one is for a director that takes over from one that lives. 255 is for a router that owns the address."""
 
 
 def members(group: DirectorGroup, nodes: Mapping[str, Node]) -> list[str]:

@@ -25,7 +25,8 @@ class Standing:
     ``behind``: it does not have the active director's connections yet. ``held``: its link is not to be relied on, and
     why. ``lapsed``: ids of requests that nobody has answered in time. ``former``: it held their addresses, and does
     not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do not come
-    here although they are sent; the receiver is to be started again.
+    here although they are sent; the receiver is to be started again. ``overdue``: another director was to take over
+    from it and has not, so it lets go by itself.
     """
 
     active: frozenset[str] = frozenset()
@@ -35,6 +36,7 @@ class Standing:
     lapsed: frozenset[str] = frozenset()
     former: frozenset[str] = frozenset()
     deaf: frozenset[str] = frozenset()
+    overdue: frozenset[str] = frozenset()
 
 
 NO_STANDING = Standing()
@@ -70,13 +72,32 @@ def barred(world: World, group: DirectorGroup, node: str, standing: Standing) ->
         return Finding(False, Reason.HELD_DOWN, standing.held[group.name])
     if group.name in standing.behind and group.name not in standing.active:
         return Finding(False, Reason.CATCHING_UP, "it does not have the active director's connections yet")
-    return _asked_to_yield(world, group, node, standing) or _drained(world, group, node)
+    return _asked_to_yield(world, group, node, standing) or _drained(world, group, node, standing)
 
 
 def pending(group: DirectorGroup, standing: Standing) -> Request | None:
     """Return the planned failover that is still to be done."""
     request = group.ownership.request
     return None if request is None or request.id in standing.lapsed else request
+
+
+def successor(world: World, group: DirectorGroup, standing: Standing) -> str:
+    """Return the director that is to take over now from one that lives, "" when none is.
+
+    It does so by its priority, so that it has the addresses before the other one lets them go: somebody asked for it
+    and it has all connections, or the active director's node is drained. (One that crashed may still say it is active.)
+    """
+    standbys = {one.node: one for one in _having(world, group, GroupRole.STANDBY)}
+    request = pending(group, standing)
+    if request is not None:
+        ready = {name for name, one in standbys.items() if one.caught_up == request.id and request.to in ("", name)}
+    elif (holders := _having(world, group, GroupRole.ACTIVE)) and all(
+        world.nodes[one.node].cordoned for one in holders
+    ):
+        ready = {name for name in standbys if not world.nodes[name].cordoned}
+    else:
+        return ""
+    return next((name for name in directors.members(group, world.nodes) if name in ready), "")
 
 
 def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
@@ -86,20 +107,27 @@ def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Sta
     text = f"a failover was asked for: {request.reason}"
     if group.name not in standing.active:
         return Finding(False, Reason.FAILOVER_REQUESTED, text) if request.to else None
-    ready = any(one.caught_up == request.id and request.to in ("", one.node) for one in _successors(world, group, node))
-    return Finding(False, Reason.FAILOVER_REQUESTED, text) if ready else None
+    return Finding(False, Reason.FAILOVER_REQUESTED, text) if _let_down(world, group, node, standing) else None
 
 
-def _drained(world: World, group: DirectorGroup, node: str) -> Finding | None:
-    """A node on which somebody is about to work gives its addresses away while another director can take them."""
-    here = world.nodes.get(node)
-    if here is None or not here.cordoned:
+def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
+    """A node on which somebody is about to work stays out of the way while another director can take over."""
+    if node not in world.nodes or not world.nodes[node].cordoned:
         return None
-    if any(not world.nodes[one.node].cordoned for one in _successors(world, group, node)):
-        return Finding(False, Reason.NODE_CORDONED, f"node {node} is cordoned and another director is ready")
-    return None
+    standbys = _having(world, group, GroupRole.STANDBY)
+    if group.name in standing.active:
+        ready = _let_down(world, group, node, standing)
+    else:
+        ready = any(one.node != node and not world.nodes[one.node].cordoned for one in standbys)
+    text = f"node {node} is cordoned and another director is ready"
+    return Finding(False, Reason.NODE_CORDONED, text) if ready else None
 
 
-def _successors(world: World, group: DirectorGroup, node: str) -> list[Report]:
-    members = set(directors.members(group, world.nodes)) - {node}
-    return [one for one in group.ownership.reports if one.node in members and one.role is GroupRole.STANDBY]
+def _let_down(world: World, group: DirectorGroup, node: str, standing: Standing) -> bool:
+    """Tell whether a director that could take over has not done so in time."""
+    return group.name in standing.overdue and successor(world, group, standing) not in ("", node)
+
+
+def _having(world: World, group: DirectorGroup, role: GroupRole) -> list[Report]:
+    members = set(directors.members(group, world.nodes))
+    return [one for one in group.ownership.reports if one.node in members and one.role is role]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import mirroring, settings, vrrp
-from virtualserver.plan.eligibility import Standing
+from virtualserver.plan.eligibility import Standing, successor
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -34,9 +34,7 @@ def joined(
     if not groups:
         return state
     world = held.world
-    instances = {
-        name: vrrp.instance(world, world.groups[name], held.node, held.own, addresses.get(name, ())) for name in groups
-    }
+    instances = {name: _instance(held, name, addresses.get(name, ())) for name in groups}
     members = {one for name in groups for one in vrrp.admitted(world, world.groups[name], held.node, held.own)}
     sysctls = dict(state.sysctls)
     daemons: set[SyncDaemon] = set()
@@ -57,6 +55,12 @@ def joined(
         eligible=frozenset(name for name, finding in groups.items() if finding is None),
         daemons=frozenset(daemons),
     )
+
+
+def _instance(held: Holding, name: str, addresses: Iterable[LinkAddress]) -> Instance:
+    group = held.world.groups[name]
+    next_one = successor(held.world, group, held.standing) if name not in held.standing.active else ""
+    return vrrp.instance(held.world, group, held.node, held.own, addresses, taking_over=next_one == held.node)
 
 
 def _held(

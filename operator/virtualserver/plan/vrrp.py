@@ -15,11 +15,18 @@ from virtualserver.plan.world import DirectorGroup, Node, World
 
 
 def instance(
-    world: World, group: DirectorGroup, node: str, own: frozenset[LinkAddress], addresses: Iterable[LinkAddress]
+    world: World,
+    group: DirectorGroup,
+    node: str,
+    own: frozenset[LinkAddress],
+    addresses: Iterable[LinkAddress],
+    *,
+    taking_over: bool = False,
 ) -> Instance:
     """Return the virtual router of a group; ``own`` are the node's own addresses on its links.
 
-    Advertisements are of IPv6 only where the link has no IPv4 address.
+    ``taking_over``: it is to become active although another one is. Advertisements are of IPv6 only where the link has
+    no IPv4 address.
     """
     assert group.spec is not None
     settings = group.spec.vrrp
@@ -36,8 +43,10 @@ def instance(
         group.spec.interface,
         milliseconds(settings.advertisement_interval),
         settings.missed_advertisements,
-        directors.priorities(serving(world).values(), group, world.nodes)[node],
-        seconds(settings.preempt_delay or "0s") if settings.preempt else None,
+        directors.TAKING_OVER
+        if taking_over
+        else directors.priorities(serving(world).values(), group, world.nodes)[node],
+        0.0 if taking_over else seconds(settings.preempt_delay or "0s") if settings.preempt else None,
         links(group.spec),
         source,
         peers,
