@@ -50,13 +50,18 @@ class Asking:
     timeout: float
     say: Callable[[str], object]
 
-    async def failover(self, to: str | None, reason: str) -> Done | None:
-        """Make another director active; None when ``to`` is already. Raises RefusedError, FailedError, ApiError."""
+    async def failover(self, to: str | None, reason: str, *, let_go_first: bool = False) -> Done | None:
+        """Make another director active; None when ``to`` is already. Raises RefusedError, FailedError, ApiError.
+
+        ``let_go_first``: the active one lets go before, and how long nobody holds the addresses is measured.
+        """
         seen = await self.look()
         chosen = target(self.group, seen, to)
         if chosen is None:
             return None
-        asked = FailoverRequest(id=secrets.token_hex(8), to=to, reason=reason, requested=utc_now())
+        asked = FailoverRequest(
+            id=secrets.token_hex(8), to=to, reason=reason, let_go_first=let_go_first, requested=utc_now()
+        )
         async with self._standing(asked):
             self.say(f"asked {seen.active} to hand over to {to or 'a standby'}: {reason}")
             try:
@@ -81,7 +86,7 @@ class Asking:
         for number in range(2 * times):
             to = home if number % 2 else away.node
             await self._ready(to, force)
-            done = await self.failover(to, "drill")
+            done = await self.failover(to, "drill", let_go_first=True)
             if done is None:
                 raise FailedError(f"{to} became active without being asked; the drill ends")
             yield done

@@ -87,10 +87,12 @@ def successor(world: World, group: DirectorGroup, standing: Standing) -> str:
     It does so by its priority, so that it has the addresses before the other one lets them go: somebody asked for it
     and it has all connections, or the active director's node is drained. (One that crashed may still say it is active.)
     """
-    standbys = {one.node: one for one in _having(world, group, GroupRole.STANDBY)}
+    standbys = {one.node for one in _having(world, group, GroupRole.STANDBY)}
     request = pending(group, standing)
+    if request is not None and request.let_go_first:
+        return ""
     if request is not None:
-        ready = {name for name, one in standbys.items() if one.caught_up == request.id and request.to in ("", name)}
+        ready = _ready(world, group, request)
     elif (holders := _having(world, group, GroupRole.ACTIVE)) and all(
         world.nodes[one.node].cordoned for one in holders
     ):
@@ -107,7 +109,14 @@ def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Sta
     text = f"a failover was asked for: {request.reason}"
     if group.name not in standing.active:
         return Finding(False, Reason.FAILOVER_REQUESTED, text) if request.to else None
-    return Finding(False, Reason.FAILOVER_REQUESTED, text) if _let_down(world, group, node, standing) else None
+    lets_go = bool(_ready(world, group, request)) if request.let_go_first else _let_down(world, group, node, standing)
+    return Finding(False, Reason.FAILOVER_REQUESTED, text) if lets_go else None
+
+
+def _ready(world: World, group: DirectorGroup, request: Request) -> set[str]:
+    """Return the directors that can do what was asked for."""
+    standbys = _having(world, group, GroupRole.STANDBY)
+    return {one.node for one in standbys if one.caught_up == request.id and request.to in ("", one.node)}
 
 
 def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:

@@ -27,11 +27,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A planned failover that somebody asked for; ``to`` is "" when any other director will do."""
+    """A planned failover that somebody asked for; ``to`` is "" when any other director will do.
+
+    ``let_go_first``: the active director does so before another one takes over.
+    """
 
     id: str
     to: str
     reason: str
+    let_go_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ def ownership(status: Mapping[str, Any]) -> Ownership:
     asked, last = status.get("failoverRequest") or {}, status.get("lastFailover") or {}
     request = None
     if asked.get("id") and asked["id"] != last.get("request"):
-        request = Request(asked["id"], asked.get("to") or "", asked.get("reason") or "")
+        request = Request(
+            asked["id"], asked.get("to") or "", asked.get("reason") or "", asked.get("letGoFirst") is True
+        )
     entries = status.get("directors") or []
     found = (_report(one) for one in entries if isinstance(one, Mapping))
     failover = None
