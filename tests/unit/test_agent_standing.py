@@ -80,19 +80,43 @@ def test_who_is_active_has_all_connections_until_its_term_has_ended(tmp_path: Pa
     assert case.mirror.lapsed == GROUP, "what it is given while it forgets is lost again"
 
 
-@pytest.mark.parametrize(("interval", "patience"), [("100ms", 2.2), ("1s", 4), ("40s", 5)])
+def asked(role: str, interval: str = "100ms", request: str = "7") -> World:
+    """Another director that was asked to take over, is ready to, and says so."""
+    group = director_group(vrrp={"routerId": 51, "advertisementInterval": interval})
+    entries = [
+        {"node": "director-1", "role": role, "reason": "", "message": "", "caughtUp": request},
+        {"node": "director-2", "role": "Standby", "reason": "", "message": "", "caughtUp": request},
+    ]
+    group["status"] |= {"directors": entries}
+    group["status"] |= {"failoverRequest": {"id": request, "to": "", "reason": "r"}} if request else {}
+    return store(groups=[group], nodes=[node(), node("director-2", "10.0.0.12")]).world()
+
+
+@pytest.mark.parametrize(("interval", "patience"), [("100ms", 2.4), ("1s", 6)])
 def test_a_director_that_is_to_be_displaced_lets_go_by_itself_when_it_has_waited_long_enough(
     tmp_path: Path, interval: str, patience: float
 ) -> None:
     case = Case(tmp_path)
-    group = director_group(vrrp={"routerId": 51, "advertisementInterval": interval})
-    group["status"] |= {
-        "failoverRequest": {"id": "7", "to": "", "reason": "r"},
-        "directors": [{"node": "director-2", "role": "Standby", "reason": "", "message": "", "caughtUp": "7"}],
-    }
-    known = store(groups=[group], nodes=[node(), node("director-2", "10.0.0.12")]).world()
-    for case.now, overdue in ((1.0, frozenset()), (patience + 0.9, frozenset()), (patience + 1.0, GROUP)):
+    case.standings.look(asked("Active", interval, ""), "director-1", ACTIVE)
+    known = asked("Active", interval)
+    for case.now, overdue in ((1.0, frozenset()), (patience + 0.9, frozenset()), (patience + 1.1, GROUP)):
         assert case.standings.look(known, "director-1", ACTIVE).overdue == overdue
+
+
+def test_a_director_that_displaces_another_insists_for_some_seconds(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.standings.look(asked("Standby", request=""), "director-1", State())
+    for case.now in (1.0, 2.0):
+        assert case.standings.look(asked("Standby"), "director-1", State()).displacing == GROUP
+    for case.now, insists in ((2.1, True), (4.9, True), (5.1, False)):
+        assert (case.standings.look(asked("Active"), "director-1", ACTIVE).displacing == GROUP) == insists
+
+
+def test_a_failover_that_was_asked_for_before_the_agent_began_is_an_old_one(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    found = case.standings.look(asked("Standby"), "director-1", State())
+    assert (found.lapsed, found.displacing) == (frozenset({"7"}), frozenset())
+    assert case.standings.look(asked("Standby", request="8"), "director-1", State()).displacing == GROUP
 
 
 def test_a_receiver_that_is_deaf_is_not_wanted_for_a_moment(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from virtualserver.model.failover import Instance, Member, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import desired, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
-from virtualserver.plan.eligibility import NO_STANDING, Standing, barred, role
+from virtualserver.plan.eligibility import NO_STANDING, Standing, barred, role, successor
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.health import UNMONITORED
 from virtualserver.plan.mirroring import TICK
@@ -136,6 +136,8 @@ def test_while_a_former_term_is_forgotten_nothing_is_programmed_and_nothing_rece
 
 ACTIVE = Standing(frozenset({"default"}))
 OVERDUE = Standing(frozenset({"default"}), overdue=frozenset({"default"}))
+FORMER = Standing(former=frozenset({"default"}))
+SLOW = {"routerId": 51, "advertisementInterval": "5s"}
 ONE = entry("director-1", "Active")
 READY = entry("director-2", caught_up="7")
 
@@ -151,6 +153,10 @@ READY = entry("director-2", caught_up="7")
         (world(READY, request=REQUEST), OVERDUE, Reason.FAILOVER_REQUESTED),
         (world(READY, request=REQUEST | {"to": ""}), OVERDUE, Reason.FAILOVER_REQUESTED),
         (world(READY, request=REQUEST | {"letGoFirst": True}), ACTIVE, Reason.FAILOVER_REQUESTED),
+        (world(READY, request=REQUEST, vrrp=SLOW), ACTIVE, Reason.FAILOVER_REQUESTED),
+        (world(READY, request=REQUEST), FORMER, None),
+        (world(READY, cordoned="director-1"), FORMER, None),
+        (world(READY, cordoned="director-1", vrrp=SLOW), ACTIVE, Reason.NODE_CORDONED),
         (world(entry("director-2"), request=REQUEST | {"letGoFirst": True}), ACTIVE, None),
         (world(entry("director-2"), request=REQUEST), OVERDUE, None),
         (world(entry("director-2", "NotReady", caught_up="7"), request=REQUEST), OVERDUE, None),
@@ -180,7 +186,7 @@ def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: R
         (world(ONE, entry("director-2", caught_up="6"), request=REQUEST), NO_STANDING, False),
         (world(ONE, READY, request=REQUEST, answered="7"), NO_STANDING, False),
         (world(ONE, READY, request=REQUEST), Standing(lapsed=frozenset({"7"})), False),
-        (world(ONE, READY, request=REQUEST), ACTIVE, False),
+        (world(ONE, READY, request=REQUEST, vrrp=SLOW), NO_STANDING, False),
         (world(ONE, READY, cordoned="director-1"), NO_STANDING, True),
         (world(ONE, READY, cordoned="director-2"), NO_STANDING, False),
         (world(ONE, READY, entry("director-3", "Active"), cordoned="director-1"), NO_STANDING, False),
@@ -190,9 +196,19 @@ def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: R
 def test_a_standby_displaces_a_living_director_only_when_that_is_wanted(
     known: World, standing: Standing, expected: bool
 ) -> None:
-    router = planned(known, standing, "director-2").state.instances["default"]
-    meant = (254, 0.0) if expected else (249, None)
-    assert (router.priority, router.preempt_delay) == meant
+    assert successor(known, known.groups["default"], standing) == ("director-2" if expected else "")
+
+
+def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothing() -> None:
+    def claims(known: World, standing: Standing = NO_STANDING) -> tuple[int, float | None]:
+        router = planned(known, standing, "director-2").state.instances["default"]
+        return router.priority, router.preempt_delay
+
+    preempting = {"routerId": 51, "preempt": True, "preemptDelay": "7s"}
+    assert claims(world()) == (249, None)
+    assert claims(world(), Standing(displacing=frozenset({"default"}))) == (254, 0.0)
+    assert claims(world(vrrp=preempting)) == (249, 7.0)
+    assert claims(world(vrrp=preempting, cordoned="director-2")) == (249, None), "a drained one takes nothing back"
 
 
 def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:

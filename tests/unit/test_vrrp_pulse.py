@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
-from virtualserver.model.failover import Instance
-from virtualserver.vrrp.pulse import Pulse
+from virtualserver.kernel.links import IFF_LOWER_UP, Link
+from virtualserver.model.failover import Instance, token
+from virtualserver.model.types import LinkAddress
+from virtualserver.vrrp.pulse import Pulse, too_still, works
+
+OWN = LinkAddress("eth0", ip_address("198.18.0.11"), 24)
+UP = {"eth0": Link(2, "eth0", IFF_LOWER_UP, b"", 1500)}
 
 
-def instance(interval: int) -> Instance:
-    return Instance("web", 51, "eth0", interval, 3, 250)
+def instance(interval: int, router: int = 51) -> Instance:
+    return Instance("web", router, "eth0", interval, 3, 250, links=("eth0",))
 
 
-@pytest.mark.parametrize(("interval", "looks"), [(50, 3), (100, 3), (1000, 8), (40000, 320)])
-def test_one_that_rests_no_more_is_given_the_time_of_three_looks_and_four_advertisements(
-    interval: int, looks: int
+@pytest.mark.parametrize(
+    ("intervals", "holds", "looks"),
+    [
+        ((50,), True, 3),
+        ((1000,), True, 8),
+        ((40000,), True, 320),
+        ((40000, 100), True, 3),
+        ((100,), False, 30),
+        ((5000,), False, 40),
+    ],
+)
+def test_one_that_rests_no_more_is_given_time_by_what_it_has_to_do(
+    intervals: tuple[int, ...], holds: bool, looks: int
 ) -> None:
-    pulse, instances = Pulse(), [instance(interval)]
-    assert not pulse.look(7, instances)
-    assert [pulse.look(7, instances) for _ in range(looks)] == [False] * (looks - 1) + [True]
+    instances = [instance(one, 51 + number) for number, one in enumerate(intervals)]
+    present = {OWN, token(51)} if holds else {OWN}
+    assert [too_still(looks - 1, instances, present), too_still(looks, instances, present)] == [False, True]
 
 
-def test_one_that_rests_now_and_then_works() -> None:
+def test_one_that_has_nothing_to_do_may_rest_for_ever() -> None:
+    assert not too_still(1000, [], {OWN})
+    assert works(instance(100), UP, {OWN})
+    assert not works(instance(100), UP, set()), "it has no address to send from"
+    assert not works(instance(100), {"eth0": Link(2, "eth0", 0, b"", 1500)}, {OWN})
+    assert not works(instance(100), {}, {OWN})
+
+
+def test_looks_count_from_the_last_sign_of_life() -> None:
     pulse = Pulse()
-    assert not any(pulse.look(number // 3, [instance(100)]) for number in range(30))
-
-
-def test_one_of_which_nothing_is_known_is_beginning_or_ending() -> None:
-    pulse = Pulse()
-    assert not any(pulse.look(None, [instance(100)]) for _ in range(30))
+    assert [pulse.look(one) for one in (7, 7, 7, 8, 8, None, 8, 8)] == [0, 1, 2, 0, 1, 0, 0, 1]

@@ -194,7 +194,7 @@ class TestStandstill:
 
     def test_of_the_standby_is_found_before_it_is_needed(self, pair: list[Director]) -> None:
         before = stop(pair[1])
-        eventually(lambda: runs_anew(pair[1], before), 6)
+        eventually(lambda: runs_anew(pair[1], before), 20)
         allow(pair[1])
         pair[0].do(Forbid(GROUP))
         eventually(pair[1].holds)

@@ -8,19 +8,23 @@ from typing import Protocol
 
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
-from virtualserver.api.base import seconds
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.eligibility import Standing, successor
 from virtualserver.plan.owning import mirrors
+from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
 
-ANSWER_WITHIN = 10.0
+ANSWER_WITHIN = 15.0
 """Seconds in which a planned failover must happen; after that nobody yields for it any more."""
 
-TAKE_OVER, TAKE_OVER_WITHIN = 2.0, 5.0
-"""Seconds that a director which is to take over has for that, and two advertisements, but so many at most: then the
-active one lets go first. It must happen before nobody wants it any more."""
+TAKE_OVER = 2.0
+"""Seconds that a director has for taking over, and the time in which it could notice a crash; after that the active one
+lets go first. Both pass before nobody wants it any more."""
+
+INSISTS = 3.0
+"""Seconds for which a director that took over goes on claiming more than the one before: it may have missed the first
+advertisement, and would have a higher priority else."""
 
 
 class Mirroring(Protocol):
@@ -47,6 +51,8 @@ class Standings:
         self._asked: dict[str, float] = {}
         self._given: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
+        self._insists: dict[str, float] = {}
+        self._known: set[str] = set()
 
     def look(self, world: World, node: str, actual: State) -> Standing:
         """Return this node's standing; raises KernelError and RecordError."""
@@ -54,8 +60,7 @@ class Standings:
         active, purging, former = self._terms.look(world, node, actual)
         self._mirroring.lapse(active | purging)
         groups = directed_groups(world, node)
-        requests = {group.ownership.request.id for group in groups.values() if group.ownership.request is not None}
-        self._asked = {one: self._asked.get(one, now) for one in requests}
+        self._note_requests(world, groups, now)
         standing = Standing(
             active,
             purging,
@@ -65,7 +70,27 @@ class Standings:
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
         )
-        return replace(standing, overdue=self._overdue(world, standing, now))
+        displacing = self._displaces(world, node, groups, standing, now)
+        return replace(standing, displacing=displacing, overdue=self._overdue(world, standing, now))
+
+    def _note_requests(self, world: World, groups: Mapping[str, DirectorGroup], now: float) -> None:
+        """Remember when each planned failover was first seen: one that stands when an agent begins is an old one."""
+        standing = {one.ownership.request.id for one in world.groups.values() if one.ownership.request is not None}
+        self._asked = {one: since for one, since in self._asked.items() if one in standing}
+        for name, group in groups.items():
+            if group.ownership.request is not None:
+                self._asked.setdefault(group.ownership.request.id, now if name in self._known else -ANSWER_WITHIN)
+        self._known |= groups.keys()
+
+    def _displaces(
+        self, world: World, node: str, groups: Mapping[str, DirectorGroup], standing: Standing, now: float
+    ) -> frozenset[str]:
+        """Return the groups that this node takes from a living director now, or has taken a moment ago."""
+        taking = {name for name, group in groups.items() if successor(world, group, standing) == node}
+        insisting = {name for name, until in self._insists.items() if name in standing.active and now < until}
+        self._insists = {name: self._insists.get(name, now + INSISTS) for name in insisting}
+        self._insists |= dict.fromkeys(taking - standing.active, now + INSISTS)
+        return frozenset(self._insists)
 
     def _overdue(self, world: World, standing: Standing, now: float) -> frozenset[str]:
         """Return the groups that another director was to take over by now."""
@@ -91,5 +116,5 @@ class Standings:
 
 
 def _patience(group: DirectorGroup) -> float:
-    interval = seconds(group.spec.vrrp.advertisement_interval) if group.spec is not None else 0.0
-    return min(TAKE_OVER + 2 * interval, TAKE_OVER_WITHIN)
+    assert group.spec is not None
+    return TAKE_OVER + down_time(group.spec)

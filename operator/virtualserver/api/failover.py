@@ -124,8 +124,8 @@ class FailoverRequest(ApiModel):
     id: str = Field(description="Names this request; a failover that answers it repeats it.", max_length=64)
     to: str | None = Field(None, description="Director that should become active; any other when left out.")
     reason: str = Field(description="Why, for people who look later.", max_length=256)
-    let_go_first: bool = Field(
-        False,
+    let_go_first: bool | None = Field(
+        None,
         description="The active director lets go before another one takes over, as in a drill that measures how long"
         " the addresses are silent then; without, nobody is ever without a director.",
     )

@@ -50,7 +50,7 @@ class Asking:
     timeout: float
     say: Callable[[str], object]
 
-    async def failover(self, to: str | None, reason: str, *, let_go_first: bool = False) -> Done | None:
+    async def failover(self, to: str | None, reason: str, *, let_go_first: bool | None = None) -> Done | None:
         """Make another director active; None when ``to`` is already. Raises RefusedError, FailedError, ApiError.
 
         ``let_go_first``: the active one lets go before, and how long nobody holds the addresses is measured.

@@ -63,10 +63,12 @@ class RunDir:
         for path in folder.iterdir():
             self.write_eligible(path.name, FORBIDDEN)
 
-    def any_allowed(self) -> bool:
-        """Return whether some group's addresses may be held."""
-        folder = self.eligible("any").parent
-        return folder.exists() and any(path.read_bytes() == ALLOWED for path in folder.iterdir())
+    def allowed(self, group: str) -> bool:
+        """Return whether a group's addresses may be held."""
+        try:
+            return self.eligible(group).read_bytes() == ALLOWED
+        except FileNotFoundError:
+            return False
 
     def poke(self) -> None:
         """Tell the supervisor to look; one that does not run will look when it starts."""

@@ -75,9 +75,9 @@ def _value(path: Path) -> str | None:
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        try:
+            return " ".join(os.read(file, _LONGEST).decode().split())
+        finally:
+            os.close(file)
+    except FileNotFoundError:  # also when its link goes between the two calls
         return None
-    try:
-        return " ".join(os.read(file, _LONGEST).decode().split())
-    finally:
-        os.close(file)

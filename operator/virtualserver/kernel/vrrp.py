@@ -44,7 +44,7 @@ class Vrrp:
         """
         try:
             instances, running = self._read(), self._dir.runs()
-            allowed = [group for group in instances if self._allowed(group)]
+            allowed = [group for group in instances if self._dir.allowed(group)]
         except OSError as error:
             raise KernelError(f"cannot read {error.filename or self._dir.path}: {error.strerror}") from error
         return Elections(dict(instances), frozenset(allowed if running else ()), running)
@@ -110,12 +110,6 @@ class Vrrp:
         except FileNotFoundError:
             return ((0, 0, 0),)
         return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
-
-    def _allowed(self, group: str) -> bool:
-        try:
-            return self._dir.eligible(group).read_bytes() == ALLOWED
-        except FileNotFoundError:
-            return False
 
 
 def _refused(error: OSError) -> RefusedError:

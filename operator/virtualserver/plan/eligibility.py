@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.reasons import Reason
 from virtualserver.model.types import State
-from virtualserver.plan import directors
+from virtualserver.plan import directors, vrrp
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.reports import Report, Request
 from virtualserver.plan.world import DirectorGroup, World
@@ -25,8 +25,9 @@ class Standing:
     ``behind``: it does not have the active director's connections yet. ``held``: its link is not to be relied on, and
     why. ``lapsed``: ids of requests that nobody has answered in time. ``former``: it held their addresses, and does
     not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do not come
-    here although they are sent; the receiver is to be started again. ``overdue``: another director was to take over
-    from it and has not, so it lets go by itself.
+    here although they are sent; the receiver is to be started again. ``displacing``: it takes the addresses from a
+    director that lives, or has just done so. ``overdue``: another one was to take them from it and has not, so it lets
+    go by itself.
     """
 
     active: frozenset[str] = frozenset()
@@ -36,10 +37,14 @@ class Standing:
     lapsed: frozenset[str] = frozenset()
     former: frozenset[str] = frozenset()
     deaf: frozenset[str] = frozenset()
+    displacing: frozenset[str] = frozenset()
     overdue: frozenset[str] = frozenset()
 
 
 NO_STANDING = Standing()
+
+LONGEST_WAIT = 5.0
+"""Seconds without an advertisement until a standby takes over: in groups that need more nobody waits for that."""
 
 
 def role(name: str, found: Finding | None, standing: Standing, actual: State) -> tuple[GroupRole, Finding]:
@@ -81,6 +86,11 @@ def pending(group: DirectorGroup, standing: Standing) -> Request | None:
     return None if request is None or request.id in standing.lapsed else request
 
 
+def displaceable(group: DirectorGroup) -> bool:
+    """Tell whether another director can take a group's addresses from a living one soon enough to be waited for."""
+    return group.spec is not None and vrrp.down_time(group.spec) <= LONGEST_WAIT
+
+
 def successor(world: World, group: DirectorGroup, standing: Standing) -> str:
     """Return the director that is to take over now from one that lives, "" when none is.
 
@@ -89,7 +99,7 @@ def successor(world: World, group: DirectorGroup, standing: Standing) -> str:
     """
     standbys = {one.node for one in _having(world, group, GroupRole.STANDBY)}
     request = pending(group, standing)
-    if request is not None and request.let_go_first:
+    if not displaceable(group) or (request is not None and request.let_go_first):
         return ""
     if request is not None:
         ready = _ready(world, group, request)
@@ -108,8 +118,10 @@ def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Sta
         return None
     text = f"a failover was asked for: {request.reason}"
     if group.name not in standing.active:
-        return Finding(False, Reason.FAILOVER_REQUESTED, text) if request.to else None
-    lets_go = bool(_ready(world, group, request)) if request.let_go_first else _let_down(world, group, node, standing)
+        bars = request.to and group.name not in standing.former  # who let go takes them back if nobody else does
+        return Finding(False, Reason.FAILOVER_REQUESTED, text) if bars else None
+    at_once = request.let_go_first or not displaceable(group)
+    lets_go = bool(_ready(world, group, request)) if at_once else _let_down(world, group, node, standing)
     return Finding(False, Reason.FAILOVER_REQUESTED, text) if lets_go else None
 
 
@@ -123,11 +135,10 @@ def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) 
     """A node on which somebody is about to work stays out of the way while another director can take over."""
     if node not in world.nodes or not world.nodes[node].cordoned:
         return None
-    standbys = _having(world, group, GroupRole.STANDBY)
-    if group.name in standing.active:
+    standbys = [one for one in _having(world, group, GroupRole.STANDBY) if one.node != node]
+    ready = any(not world.nodes[one.node].cordoned for one in standbys) and group.name not in standing.former
+    if group.name in standing.active and displaceable(group):
         ready = _let_down(world, group, node, standing)
-    else:
-        ready = any(one.node != node and not world.nodes[one.node].cordoned for one in standbys)
     text = f"node {node} is cordoned and another director is ready"
     return Finding(False, Reason.NODE_CORDONED, text) if ready else None
 

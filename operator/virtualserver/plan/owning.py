@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import mirroring, settings, vrrp
-from virtualserver.plan.eligibility import Standing, successor
+from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -59,8 +59,8 @@ def joined(
 
 def _instance(held: Holding, name: str, addresses: Iterable[LinkAddress]) -> Instance:
     group = held.world.groups[name]
-    next_one = successor(held.world, group, held.standing) if name not in held.standing.active else ""
-    return vrrp.instance(held.world, group, held.node, held.own, addresses, taking_over=next_one == held.node)
+    taking_over = name in held.standing.displacing
+    return vrrp.instance(held.world, group, held.node, held.own, addresses, taking_over=taking_over)
 
 
 def _held(

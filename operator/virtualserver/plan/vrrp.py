@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface
 
 from virtualserver.api.base import milliseconds, seconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
+from virtualserver.api.failover import Vrrp
 from virtualserver.model.failover import Instance, Member, token
 from virtualserver.model.types import IPAddress, LinkAddress, State, address_order
 from virtualserver.plan import directors
@@ -46,7 +47,7 @@ def instance(
         directors.TAKING_OVER
         if taking_over
         else directors.priorities(serving(world).values(), group, world.nodes)[node],
-        0.0 if taking_over else seconds(settings.preempt_delay or "0s") if settings.preempt else None,
+        _preempt_delay(settings, taking_over=taking_over, cordoned=world.nodes[node].cordoned),
         links(group.spec),
         source,
         peers,
@@ -55,9 +56,24 @@ def instance(
     )
 
 
+def _preempt_delay(settings: Vrrp, *, taking_over: bool, cordoned: bool) -> float | None:
+    """Return for how many seconds a node that is preferred leaves the addresses to another; None: for ever.
+
+    One that is drained never takes them back from who has just got them.
+    """
+    if taking_over:
+        return 0.0
+    return seconds(settings.preempt_delay or "0s") if settings.preempt and not cordoned else None
+
+
 def links(spec: DirectorGroupSpec) -> tuple[str, ...]:
     """Return the links without which a director of a group cannot serve."""
     return tuple(dict.fromkeys((spec.interface, *((spec.gateway.interface,) if spec.gateway else ()))))
+
+
+def down_time(spec: DirectorGroupSpec) -> float:
+    """Return the seconds without an advertisement after which a standby takes over, at most."""
+    return (spec.vrrp.missed_advertisements + 1) * seconds(spec.vrrp.advertisement_interval)
 
 
 def active(world: World, node: str, actual: State) -> frozenset[str]:

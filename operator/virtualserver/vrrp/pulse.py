@@ -7,14 +7,17 @@ in its kernel, which goes on answering for them. A standby of that kind would ne
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from virtualserver.model.failover import Instance
+from virtualserver.kernel.links import IFF_LOWER_UP, Link
+from virtualserver.model.addresses import LinkAddress
+from virtualserver.model.failover import Instance, token
 
 EVERY = 0.5
 """Seconds between two looks."""
-_LOOKS = 3
-"""Looks in a row that must find it still, at least. Looks, not seconds: a machine that was stopped as a whole, and goes
+LOOKS, LOOKS_OF_STANDBY = 3, 30
+"""Looks in a row that must find it still, at least; where it holds addresses, and where it only listens: the active
+director may speak less often than this one would. Looks, not seconds: a machine that was stopped as a whole, and goes
 on, has not looked meanwhile."""
 _INTERVALS = 4
 """Advertisements that it must have missed as well: it waits for each."""
@@ -27,11 +30,23 @@ class Pulse:
         self._rests: int | None = None
         self._still = 0
 
-    def look(self, rests: int | None, instances: Iterable[Instance]) -> bool:
-        """Take how often keepalived has rested so far; return whether that has not changed for too long."""
-        if rests is None or rests != self._rests:
-            self._rests, self._still = rests, 0
-            return False
-        self._still += 1
-        longest = max((one.interval / 1000 for one in instances), default=0.0)
-        return self._still >= max(_LOOKS, math.ceil(_INTERVALS * longest / EVERY))
+    def look(self, rests: int | None) -> int:
+        """Take how often keepalived has rested so far (None: not known); return how many looks that has not changed."""
+        self._still = self._still + 1 if rests is not None and rests == self._rests else 0
+        self._rests = rests
+        return self._still
+
+
+def too_still(looks: int, instances: Collection[Instance], present: Collection[LinkAddress]) -> bool:
+    """Return whether one that ``works`` for these has rested for too long; ``present`` are the node's addresses."""
+    if not instances:
+        return False
+    holds = any(token(one.router_id) in present for one in instances)
+    shortest = min(one.interval for one in instances) / 1000
+    return looks >= max(LOOKS if holds else LOOKS_OF_STANDBY, math.ceil(_INTERVALS * shortest / EVERY))
+
+
+def works(one: Instance, links: dict[str, Link], present: Collection[LinkAddress]) -> bool:
+    """Return whether nothing keeps a virtual router from its work: a link that is down, or without an address."""
+    up = all(name in links and links[name].flags & IFF_LOWER_UP for name in (one.link, *one.links))
+    return up and any(found.link == one.link and found.address.version == one.version for found in present)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from virtualserver.kernel.keepalived import held
-from virtualserver.kernel.links import IFF_LOWER_UP, Links
+from virtualserver.kernel.links import Link, Links
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.rundir import RunDir
 from virtualserver.kernel.withdraw import withdraw
@@ -22,7 +22,7 @@ from virtualserver.model.addresses import LinkAddress
 from virtualserver.model.failover import Instance
 from virtualserver.vrrp.events import Events, indexes
 from virtualserver.vrrp.process import Keepalived
-from virtualserver.vrrp.pulse import EVERY, Pulse
+from virtualserver.vrrp.pulse import EVERY, LOOKS, Pulse, too_still, works
 
 log = logging.getLogger(__name__)
 
@@ -93,25 +93,31 @@ class Supervisor:
         return max(due - now, 0.0)
 
     def _feel(self, keepalived: Keepalived) -> None:
-        """End keepalived when it does nothing although it should: it may hold addresses, and no link is down."""
-        if not self._pulse.look(keepalived.rests(), self._instances) or not self._dir.any_allowed() or self._cut():
+        """End keepalived when it does nothing although it should."""
+        still = self._pulse.look(keepalived.rests())
+        if still < LOOKS:
+            return
+        allowed = [one for one in self._instances if self._dir.allowed(one.group)]
+        try:
+            links, present = self._links_now()
+        except KernelError as error:
+            log.error("%s", error)
+            return
+        if not (working := [one for one in allowed if works(one, links, present)]):
+            self._pulse = Pulse()
+        if not too_still(still, working, present):
             return
         log.error("keepalived does nothing any more, it is ended")
         self._clean()  # first: one that is stuck in the kernel ends when that lets it go
         keepalived.end(patience=0.0)
         self._buried()
 
-    def _cut(self) -> bool:
-        """Tell whether a link is down or missing: then keepalived waits for it, and for nothing else."""
+    def _links_now(self) -> tuple[dict[str, Link], frozenset[LinkAddress]]:
         reader = Links()
         try:
-            links, _ = reader.read()
-        except KernelError as error:
-            log.error("%s", error)
-            return True
+            return reader.read()
         finally:
             reader.close()
-        return not all(name in links and links[name].flags & IFF_LOWER_UP for name in self._names())
 
     def _take_word(self) -> None:
         """The agent has written something: keepalived reads it now, whatever happened before."""
