@@ -19,8 +19,8 @@ from lab.lab import Lab
 
 HEALED = 2.0
 """Seconds after a partition in which one of the two owners has let go: advertisements are 0.3 s apart."""
-FLAPPING = float(os.environ.get("VIRTUALSERVER_TEST_FLAPPING", "30"))
-"""Seconds for which a link goes up and down; 600 for the long run."""
+FLAPPING = float(os.environ.get("VIRTUALSERVER_TEST_FLAPPING", "600"))
+"""Seconds for which a link goes up and down."""
 FORGE = Path(forge.__file__)
 
 
