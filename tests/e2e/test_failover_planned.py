@@ -73,3 +73,21 @@ def test_a_cordoned_node_hands_over_and_stays_out_until_it_is_uncordoned(pair: P
     last = pair.status()["lastFailover"]
     assert last["reason"] == "DirectorYielded"
     pair.figure("seconds of silence by status.lastFailover", float(last["silent"].removesuffix("s")))
+
+
+def test_a_cordoned_director_whose_standby_has_just_died_goes_on_serving(pair: Pair) -> None:
+    """The standby's last report says for some seconds that it could take over: the addresses are given away in vain."""
+    active = pair.active()
+    with pair.watched(), pair.connections(20) as clients:
+        pair.crash(other(active))
+        try:
+            pair.lab.kubectl("cordon", active)
+            time.sleep(10)
+            assert pair.holds(active)
+            lost = clients.use()
+            pair.states("cordoned, and alone")
+        finally:
+            pair.lab.kubectl("uncordon", active)
+            pair.lab.boot(other(active))
+    pair.moved(active)
+    pair.check(lost)

@@ -103,6 +103,20 @@ def test_a_director_that_is_to_be_displaced_lets_go_by_itself_when_it_has_waited
         assert case.standings.look(known, "director-1", ACTIVE).overdue == overdue
 
 
+def test_a_director_that_let_go_in_vain_does_not_do_so_again(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.standings.look(asked("Active", request=""), "director-1", ACTIVE)
+    for case.now in (1.0, 4.0):
+        found = case.standings.look(asked("Active"), "director-1", ACTIVE)
+    assert found.overdue == GROUP
+    case.standings.look(asked("Active"), "director-1", State())
+    for case.now in (6.0, 10.0):
+        assert not case.standings.look(asked("Active"), "director-1", ACTIVE).overdue
+    for case.now in (11.0, 14.0):
+        found = case.standings.look(asked("Active", request="8"), "director-1", ACTIVE)
+    assert found.overdue == GROUP, "another request is another matter"
+
+
 def test_a_director_that_displaces_another_insists_for_some_seconds(tmp_path: Path) -> None:
     case = Case(tmp_path)
     case.standings.look(asked("Standby", request=""), "director-1", State())

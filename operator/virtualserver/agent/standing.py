@@ -51,6 +51,7 @@ class Standings:
         self._asked: dict[str, float] = {}
         self._given: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
+        self._in_vain: dict[str, tuple[str, str]] = {}
         self._insists: dict[str, float] = {}
         self._known: set[str] = set()
 
@@ -93,10 +94,20 @@ class Standings:
         return frozenset(self._insists)
 
     def _overdue(self, world: World, standing: Standing, now: float) -> frozenset[str]:
-        """Return the groups that another director was to take over by now."""
-        awaited = [name for name in standing.active if successor(world, world.groups[name], standing)]
+        """Return the groups that another director was to take over by now.
+
+        Whoever has let go, and had to take the addresses back, does not do so again for the same one.
+        """
+        expected = {}
+        for name in standing.active:
+            group = world.groups[name]
+            if one := successor(world, group, standing):
+                expected[name] = (one, group.ownership.request.id if group.ownership.request is not None else "")
+        awaited = {one for one in expected if one in self._awaited or self._in_vain.get(one) != expected[one]}
         self._awaited = {name: self._awaited.get(name, now) for name in awaited}
-        return frozenset(name for name, since in self._awaited.items() if now - since >= _patience(world.groups[name]))
+        overdue = {name for name, since in self._awaited.items() if now - since >= _patience(world.groups[name])}
+        self._in_vain |= {name: expected[name] for name in overdue}
+        return frozenset(overdue)
 
     def _given_away(self, world: World, node: str, groups: Mapping[str, DirectorGroup], now: float) -> frozenset[str]:
         """Return the groups that somebody wants to be elsewhere, or wanted a moment ago: the answer may be known here
