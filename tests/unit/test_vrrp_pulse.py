@@ -30,7 +30,7 @@ def instance(interval: int, router: int = 51) -> Instance:
         ((5000,), False, 40),
     ],
 )
-def test_one_that_rests_no_more_is_given_time_by_what_it_has_to_do(
+def test_one_without_a_sign_of_life_is_given_time_by_what_it_has_to_do(
     intervals: tuple[int, ...], holds: bool, looks: int
 ) -> None:
     instances = [instance(one, 51 + number) for number, one in enumerate(intervals)]
@@ -38,7 +38,7 @@ def test_one_that_rests_no_more_is_given_time_by_what_it_has_to_do(
     assert [too_still(looks - 1, instances, present), too_still(looks, instances, present)] == [False, True]
 
 
-def test_one_that_has_nothing_to_do_may_rest_for_ever() -> None:
+def test_one_that_has_nothing_to_do_may_be_still_for_ever() -> None:
     assert not too_still(1000, [], {OWN})
     assert works(instance(100), UP, {OWN})
     assert not works(instance(100), UP, set()), "it has no address to send from"

@@ -60,17 +60,19 @@ class Keepalived:
         """Return whether its first process has ended; the other one may still be there (see ``end``)."""
         return self._process.poll() is not None
 
-    def rests(self) -> int | None:
-        """Return how often the process that speaks VRRP has waited for something; None when that is not known.
+    def signs_of_life(self) -> int | None:
+        """Return a number that grows whenever the process that speaks VRRP runs; None when it is not known.
 
-        It waits between two advertisements, its own or another's: a number that stays the same is a process that is
-        stopped, or stuck in the kernel (``proc_pid_status(5)``: ``voluntary_ctxt_switches``).
+        It waits between two advertisements, its own or another's, and works while it adds thousands of addresses: one
+        that has done neither is stopped, or stuck in the kernel (``proc(5)``: ``voluntary_ctxt_switches``, ``utime``).
         """
         try:
-            status = Path("/proc", self._vrrp_pid.read_text().strip(), "status").read_text()
+            process = Path("/proc", self._vrrp_pid.read_text().strip())
+            status, stat = (process / "status").read_text(), (process / "stat").read_text()
         except OSError:  # it is only beginning, or ending
             return None
-        return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(_WAITED)), None)
+        waited = sum(int(line.split()[1]) for line in status.splitlines() if line.startswith(_WAITED))
+        return waited + sum(map(int, stat.rpartition(")")[2].split()[11:13]))
 
     def end(self, patience: float = _POLITE) -> int:
         """End all of it, politely first, and return its exit code: afterwards none of its processes exists.

@@ -27,18 +27,18 @@ class Pulse:
     """Counts looks in which nothing had happened since the one before."""
 
     def __init__(self) -> None:
-        self._rests: int | None = None
+        self._signs: int | None = None
         self._still = 0
 
-    def look(self, rests: int | None) -> int:
-        """Take how often keepalived has rested so far (None: not known); return how many looks that has not changed."""
-        self._still = self._still + 1 if rests is not None and rests == self._rests else 0
-        self._rests = rests
+    def look(self, signs: int | None) -> int:
+        """Take keepalived's signs of life so far (None: not known); return for how many looks there was none."""
+        self._still = self._still + 1 if signs is not None and signs == self._signs else 0
+        self._signs = signs
         return self._still
 
 
 def too_still(looks: int, instances: Collection[Instance], present: Collection[LinkAddress]) -> bool:
-    """Return whether one that ``works`` for these has rested for too long; ``present`` are the node's addresses."""
+    """Return whether one that ``works`` for these was still for too long; ``present`` are the node's addresses."""
     if not instances:
         return False
     holds = any(token(one.router_id) in present for one in instances)

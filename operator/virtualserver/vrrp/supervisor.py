@@ -94,7 +94,7 @@ class Supervisor:
 
     def _feel(self, keepalived: Keepalived) -> None:
         """End keepalived when it does nothing although it should."""
-        still = self._pulse.look(keepalived.rests())
+        still = self._pulse.look(keepalived.signs_of_life())
         if still < LOOKS:
             return
         allowed = [one for one in self._instances if self._dir.allowed(one.group)]
