@@ -126,7 +126,7 @@ def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome) -> None:
     for number in range(plan.handovers):
         what = f"{subject.name}: planned failover {number + 1}"
         if (seen := _again(partial(measure.hand_over, lab, subject, vip, plan.count), what)) is not None:
-            say(f"bench: {what}: {seen.lost} lost, pause {seen.pause:.2f} s, dark {seen.dark:.2f} s")
+            say(f"bench: {what}: {seen.lost} lost, {seen.unanswered} datagrams, pause {seen.pause:.2f} s")
             results.handovers.append(seen)
     results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2], 10), f"{subject.name}: to be drawn")
     for percent in plan.losses:

@@ -68,6 +68,14 @@ def figures(found: Outcomes) -> list[Figure]:
             lambda one: max(seen.lost for seen in one.handovers),
             lambda one: _losses(one.handovers),
         )
+        rows += _rows(
+            "handover_unanswered",
+            "datagrams",
+            {who: one for who, one in found.items() if one.handovers},
+            lambda one: statistics.median(seen.unanswered for seen in one.handovers),
+            lambda one: f"one every 5 ms: {' '.join(str(seen.unanswered) for seen in one.handovers)}",
+            "the median; what a stalled machine only delays is answered, what nobody forwards is not",
+        )
     for percent in first.mirrored:
         name = f"mirrored_at_{percent}_percent_loss"
         measured = {who: one for who, one in found.items() if percent in one.mirrored}

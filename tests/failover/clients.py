@@ -31,6 +31,8 @@ LIMIT = 900.0
 """Seconds after which everything ends by itself."""
 AT_ONCE = 64
 """Connections that are being opened at a time; a real server's backlog holds many more."""
+LATE = 0.3
+"""Seconds in which the answers to the last datagrams may come."""
 BATCH = 8
 """Connections that are written to one after the other before answers are read."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -263,6 +265,11 @@ def datagrams(address: str, port: int, options: dict[str, str]) -> None:
                 with contextlib.suppress(OSError):
                     link.recv(64)
                     seen.note()
+        ends = time.monotonic() + LATE
+        while poll.poll(max(0.0, ends - time.monotonic()) * 1000):
+            with contextlib.suppress(OSError):
+                link.recv(64)
+                seen.note()
     tell(event="datagrams", sent=sent, **seen.summary())
 
 

@@ -64,6 +64,8 @@ class Seen:
     floor: float
     """The same as `pause` just before: what the machine alone does."""
     opening: float
+    unanswered: int = 0
+    """Datagrams, one every 5 ms: what a machine that stalls delays comes later, what nobody forwards never."""
     stream: Sequence[float] = ()
     """When the stream's echoes came, from the failover on (negative: before)."""
 
@@ -130,6 +132,7 @@ class _Run:
     used: Mapping[str, float]
     opening: float
     times: Mapping[str, Sequence[float]]
+    unanswered: int
 
     def seen(self, since: float | None = None, until: float = math.inf) -> Seen:
         """What comes of it; gaps count that have a moment between these times in them."""
@@ -143,6 +146,7 @@ class _Run:
             dark=gap_across([*datagrams, self.ends], since, until),
             floor=longest_gap(stream, self.at - QUIET, self.at - MARGIN) if self.age.seconds >= 1 else 0.0,
             opening=self.opening,
+            unanswered=self.unanswered,
             stream=[round(one - self.at, 4) for one in stream],
         )
 
@@ -161,8 +165,8 @@ def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> _Run:
         used = use(many)
         time.sleep(SETTLED)
         ends = time.time()
-        for kind, flow in flows.items():
-            flow.stop(kind)
+        told = {kind: flow.stop(kind) for kind, flow in flows.items()}
     shift = lab.guest_of("client").behind()
     times = {kind: [one + shift for one in json.loads(Path(file).read_text())] for kind, file in files.items()}
-    return _Run(at, ends, count, age, used, opening, times)
+    unanswered = told["datagrams"]["sent"] - told["datagrams"]["answers"]
+    return _Run(at, ends, count, age, used, opening, times, unanswered)
