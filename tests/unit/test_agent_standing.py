@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.builders import director_group, node, store, virtual_server
+from unit.builders import Json, director_group, node, store, virtual_server
 from virtualserver.agent.record import Record
 from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
@@ -80,7 +80,7 @@ def test_who_is_active_has_all_connections_until_its_term_has_ended(tmp_path: Pa
     assert case.mirror.lapsed == GROUP, "what it is given while it forgets is lost again"
 
 
-def asked(role: str, interval: str = "100ms", request: str = "7") -> World:
+def asked(role: str, interval: str = "100ms", request: str = "7", more: Json | None = None) -> World:
     """Another director that was asked to take over, is ready to, and says so."""
     group = director_group(vrrp={"routerId": 51, "advertisementInterval": interval})
     entries = [
@@ -88,7 +88,7 @@ def asked(role: str, interval: str = "100ms", request: str = "7") -> World:
         {"node": "director-2", "role": "Standby", "reason": "", "message": "", "caughtUp": request},
     ]
     group["status"] |= {"directors": entries}
-    group["status"] |= {"failoverRequest": {"id": request, "to": "", "reason": "r"}} if request else {}
+    group["status"] |= {"failoverRequest": {"id": request, "to": "", "reason": "r", **(more or {})}} if request else {}
     return store(groups=[group], nodes=[node(), node("director-2", "10.0.0.12")]).world()
 
 
@@ -115,6 +115,17 @@ def test_a_director_that_let_go_in_vain_does_not_do_so_again(tmp_path: Path) -> 
     for case.now in (11.0, 14.0):
         found = case.standings.look(asked("Active", request="8"), "director-1", ACTIVE)
     assert found.overdue == GROUP, "another request is another matter"
+
+
+@pytest.mark.parametrize(("interval", "more"), [("5s", {}), ("100ms", {"letGoFirst": True})])
+def test_who_waits_for_nothing_lets_go_at_once_and_only_once(tmp_path: Path, interval: str, more: Json) -> None:
+    case = Case(tmp_path)
+    case.standings.look(asked("Active", interval, ""), "director-1", ACTIVE)
+    known = asked("Active", interval, more=more)
+    assert case.standings.look(known, "director-1", ACTIVE).overdue == GROUP
+    let_go = case.standings.look(known, "director-1", State())
+    assert (let_go.former, let_go.behind) == (GROUP, frozenset()), "its kernel has all connections"
+    assert not case.standings.look(known, "director-1", ACTIVE).overdue
 
 
 def test_a_director_that_displaces_another_insists_for_some_seconds(tmp_path: Path) -> None:

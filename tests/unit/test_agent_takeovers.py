@@ -69,6 +69,15 @@ def test_a_term_that_begins_is_noted_and_ends_with_it() -> None:
     assert made.look(world(), NO_STANDING) == {}
 
 
+def test_who_lets_go_in_vain_and_takes_back_goes_on_with_its_term() -> None:
+    made = takeovers(Before(250, continues=False))
+    made.look(world(), NO_STANDING)
+    first = made.look(world(), ACTIVE)
+    assert made.look(world(), Standing(former=frozenset({"default"}))) == {}, "it does not say that it is active"
+    assert made.look(world(), ACTIVE) == first
+    assert made.counts["default"] == 1
+
+
 def test_an_agent_that_finds_itself_active_repeats_what_the_status_says_of_its_own_term() -> None:
     told = takeovers().look(world(TOLD), ACTIVE)
     assert told == {"default": Failover.model_validate(TOLD)}

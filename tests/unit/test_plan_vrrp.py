@@ -15,7 +15,7 @@ from virtualserver.model.failover import Instance, Member, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import desired, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
-from virtualserver.plan.eligibility import NO_STANDING, Standing, barred, role, successor
+from virtualserver.plan.eligibility import NO_STANDING, Standing, barred, displaces, heir, role
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.health import UNMONITORED
 from virtualserver.plan.mirroring import TICK
@@ -38,10 +38,11 @@ def world(
     answered: str = "",
     cordoned: str = "",
     mirrored: bool = True,
+    active: str = "director-1",
     **group: Any,
 ) -> World:
     made = director_group(**group)
-    made["status"] |= {"directors": list(entries)}
+    made["status"] |= {"directors": list(entries), "activeDirector": active}
     made["status"] |= {"failoverRequest": request} if request else {}
     made["status"] |= {"lastFailover": {"node": "director-1", "request": answered}} if answered else {}
     third = any(one["node"] == "director-3" for one in entries)
@@ -152,12 +153,8 @@ READY = entry("director-2", caught_up="7")
         (world(READY, request=REQUEST), ACTIVE, None),
         (world(READY, request=REQUEST), OVERDUE, Reason.FAILOVER_REQUESTED),
         (world(READY, request=REQUEST | {"to": ""}), OVERDUE, Reason.FAILOVER_REQUESTED),
-        (world(READY, request=REQUEST | {"letGoFirst": True}), ACTIVE, Reason.FAILOVER_REQUESTED),
-        (world(READY, request=REQUEST, vrrp=SLOW), ACTIVE, Reason.FAILOVER_REQUESTED),
         (world(READY, request=REQUEST), FORMER, None),
         (world(READY, cordoned="director-1"), FORMER, None),
-        (world(READY, cordoned="director-1", vrrp=SLOW), ACTIVE, Reason.NODE_CORDONED),
-        (world(entry("director-2"), request=REQUEST | {"letGoFirst": True}), ACTIVE, None),
         (world(entry("director-2"), request=REQUEST), OVERDUE, None),
         (world(entry("director-2", "NotReady", caught_up="7"), request=REQUEST), OVERDUE, None),
         (world(READY, request=REQUEST, answered="7"), OVERDUE, None),
@@ -182,21 +179,29 @@ def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: R
         (world(ONE, READY, request=REQUEST), NO_STANDING, True),
         (world(ONE, READY, request=REQUEST | {"to": ""}), NO_STANDING, True),
         (world(ONE, READY, request=REQUEST | {"to": "director-1"}), NO_STANDING, False),
-        (world(ONE, READY, request=REQUEST | {"letGoFirst": True}), NO_STANDING, False),
         (world(ONE, entry("director-2", caught_up="6"), request=REQUEST), NO_STANDING, False),
         (world(ONE, READY, request=REQUEST, answered="7"), NO_STANDING, False),
         (world(ONE, READY, request=REQUEST), Standing(lapsed=frozenset({"7"})), False),
-        (world(ONE, READY, request=REQUEST, vrrp=SLOW), NO_STANDING, False),
         (world(ONE, READY, cordoned="director-1"), NO_STANDING, True),
         (world(ONE, READY, cordoned="director-2"), NO_STANDING, False),
-        (world(ONE, READY, entry("director-3", "Active"), cordoned="director-1"), NO_STANDING, False),
+        (world(ONE, READY, entry("director-3", "Active"), cordoned="director-1"), NO_STANDING, True),
+        (world(ONE, READY, cordoned="director-1", active="director-3"), NO_STANDING, False),
         (world(ONE, entry("director-2", "NotReady"), cordoned="director-1"), NO_STANDING, False),
     ],
 )
-def test_a_standby_displaces_a_living_director_only_when_that_is_wanted(
+def test_a_standby_is_the_heir_of_a_living_director_only_when_that_is_wanted(
     known: World, standing: Standing, expected: bool
 ) -> None:
-    assert successor(known, known.groups["default"], standing) == ("director-2" if expected else "")
+    assert heir(known, known.groups["default"], "director-2", standing) == ("director-2" if expected else "")
+
+
+def test_the_heir_displaces_the_living_director_unless_that_takes_long_or_is_not_wanted() -> None:
+    def gently(known: World) -> bool:
+        return displaces(known.groups["default"], NO_STANDING)
+
+    assert gently(world(ONE, READY, request=REQUEST))
+    assert not gently(world(ONE, READY, request=REQUEST | {"letGoFirst": True}))
+    assert not gently(world(ONE, READY, request=REQUEST, vrrp=SLOW))
 
 
 def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothing() -> None:
@@ -208,6 +213,7 @@ def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothi
     assert claims(world()) == (249, None)
     assert claims(world(), Standing(displacing=frozenset({"default"}))) == (254, 0.0)
     assert claims(world(vrrp=preempting)) == (249, 7.0)
+    assert claims(world(vrrp=preempting), FORMER) == (249, None), "nor does one that has just let go"
     assert claims(world(vrrp=preempting, cordoned="director-2")) == (249, None), "a drained one takes nothing back"
 
 

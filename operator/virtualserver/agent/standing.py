@@ -10,7 +10,7 @@ from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
-from virtualserver.plan.eligibility import Standing, successor
+from virtualserver.plan.eligibility import Standing, displaces, heir
 from virtualserver.plan.owning import mirrors
 from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
@@ -62,17 +62,18 @@ class Standings:
         self._mirroring.lapse(active | purging)
         groups = directed_groups(world, node)
         self._note_requests(world, groups, now)
+        given_up = former & self._in_vain.keys()  # its kernel has the connections still
         standing = Standing(
             active,
             purging,
-            frozenset(name for name in groups.keys() - active if self._is_behind(world, name, actual)),
+            frozenset(name for name in groups.keys() - active - given_up if self._is_behind(world, name, actual)),
             self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now)),
             frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
         )
         displacing = self._displaces(world, node, groups, standing, now)
-        return replace(standing, displacing=displacing, overdue=self._overdue(world, standing, now))
+        return replace(standing, displacing=displacing, overdue=self._overdue(world, node, standing, now))
 
     def _note_requests(self, world: World, groups: Mapping[str, DirectorGroup], now: float) -> None:
         """Remember when each planned failover was first seen: one that stands when an agent begins is an old one."""
@@ -87,25 +88,33 @@ class Standings:
         self, world: World, node: str, groups: Mapping[str, DirectorGroup], standing: Standing, now: float
     ) -> frozenset[str]:
         """Return the groups that this node takes from a living director now, or has taken a moment ago."""
-        taking = {name for name, group in groups.items() if successor(world, group, standing) == node}
+        taking = {
+            name
+            for name, group in groups.items()
+            if displaces(group, standing) and heir(world, group, node, standing) == node
+        }
         insisting = {name for name, until in self._insists.items() if name in standing.active and now < until}
         self._insists = {name: self._insists.get(name, now + INSISTS) for name in insisting}
         self._insists |= dict.fromkeys(taking - standing.active, now + INSISTS)
         return frozenset(self._insists)
 
-    def _overdue(self, world: World, standing: Standing, now: float) -> frozenset[str]:
-        """Return the groups that another director was to take over by now.
+    def _overdue(self, world: World, node: str, standing: Standing, now: float) -> frozenset[str]:
+        """Return the groups that another director should have by now.
 
         Whoever has let go, and had to take the addresses back, does not do so again for the same one.
         """
         expected = {}
         for name in standing.active:
             group = world.groups[name]
-            if one := successor(world, group, standing):
+            if one := heir(world, group, node, standing):
                 expected[name] = (one, group.ownership.request.id if group.ownership.request is not None else "")
+        settled = standing.purging | (standing.active - expected.keys())
+        self._in_vain = {name: key for name, key in self._in_vain.items() if name not in settled}
         awaited = {one for one in expected if one in self._awaited or self._in_vain.get(one) != expected[one]}
         self._awaited = {name: self._awaited.get(name, now) for name in awaited}
-        overdue = {name for name, since in self._awaited.items() if now - since >= _patience(world.groups[name])}
+        overdue = {
+            name for name, since in self._awaited.items() if now - since >= _patience(world.groups[name], standing)
+        }
         self._in_vain |= {name: expected[name] for name in overdue}
         return frozenset(overdue)
 
@@ -126,6 +135,6 @@ class Standings:
         return group not in actual.eligible and self._mirroring.behind(group) and mirrors(world, group)
 
 
-def _patience(group: DirectorGroup) -> float:
+def _patience(group: DirectorGroup, standing: Standing) -> float:
     assert group.spec is not None
-    return TAKE_OVER + down_time(group.spec)
+    return TAKE_OVER + down_time(group.spec) if displaces(group, standing) else 0.0

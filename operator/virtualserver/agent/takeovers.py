@@ -44,8 +44,9 @@ class Takeovers:
 
     def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
         """Return how each of this node's terms began, as far as it is known."""
-        before, self._active = self._active, standing.active
-        self._failovers = {name: one for name, one in self._failovers.items() if name in standing.active}
+        held = standing.active | standing.former  # who let go in vain, and takes back, goes on with its term
+        before, self._active = self._active, held
+        self._failovers = {name: one for name, one in self._failovers.items() if name in held}
         for name in standing.active - (standing.active if before is None else before):
             self.counts[name] += 1
             self._failovers[name] = self._begun(world, world.groups[name], standing)
@@ -53,9 +54,10 @@ class Takeovers:
             told = world.groups[name].last_failover
             if told is not None and told.node == self._node:
                 self._failovers.setdefault(name, told)
-        for name, one in self._failovers.items():
+        for name in standing.active & self._failovers.keys():
+            one = self._failovers[name]
             self._failovers[name] = self._answered(world.groups[name], standing, one)
-        return self._failovers
+        return {name: one for name, one in self._failovers.items() if name in standing.active}
 
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
         assert group.spec is not None
@@ -63,6 +65,8 @@ class Takeovers:
         heard = self._witness.heard(router)
         silent = self._silent(router, heard)
         request = pending(group, standing)
+        if request is not None and request.to not in ("", self._node):
+            request = None
         before = _sender(world, group, heard) if heard is not None else None
         drained = before is not None and before in world.nodes and world.nodes[before].cordoned
         reason, message = _why(heard, request.reason if request is not None else "", drained=drained)

@@ -26,8 +26,8 @@ class Standing:
     why. ``lapsed``: ids of requests that nobody has answered in time. ``former``: it held their addresses, and does
     not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do not come
     here although they are sent; the receiver is to be started again. ``displacing``: it takes the addresses from a
-    director that lives, or has just done so. ``overdue``: another one was to take them from it and has not, so it lets
-    go by itself.
+    director that lives, or has just done so. ``overdue``: another one is to have them and has not taken them, so this
+    one lets go by itself.
     """
 
     active: frozenset[str] = frozenset()
@@ -44,7 +44,7 @@ class Standing:
 NO_STANDING = Standing()
 
 LONGEST_WAIT = 5.0
-"""Seconds without an advertisement until a standby takes over: in groups that need more nobody waits for that."""
+"""Seconds without an advertisement until a standby takes over: in groups that need more, the active one lets go."""
 
 
 def role(name: str, found: Finding | None, standing: Standing, actual: State) -> tuple[GroupRole, Finding]:
@@ -86,43 +86,42 @@ def pending(group: DirectorGroup, standing: Standing) -> Request | None:
     return None if request is None or request.id in standing.lapsed else request
 
 
-def displaceable(group: DirectorGroup) -> bool:
-    """Tell whether another director can take a group's addresses from a living one soon enough to be waited for."""
-    return group.spec is not None and vrrp.down_time(group.spec) <= LONGEST_WAIT
+def heir(world: World, group: DirectorGroup, node: str, standing: Standing) -> str:
+    """Return the director that is to have the addresses now instead of the one that lives and holds them; "" for none.
 
-
-def successor(world: World, group: DirectorGroup, standing: Standing) -> str:
-    """Return the director that is to take over now from one that lives, "" when none is.
-
-    It does so by its priority, so that it has the addresses before the other one lets them go: somebody asked for it
-    and it has all connections, or the active director's node is drained. (One that crashed may still say it is active.)
+    Somebody asked for it and it has all connections, or the active director's node is drained.
     """
     standbys = {one.node for one in _having(world, group, GroupRole.STANDBY)}
     request = pending(group, standing)
-    if not displaceable(group) or (request is not None and request.let_go_first):
-        return ""
+    holder = node if group.name in standing.active else group.ownership.active
     if request is not None:
         ready = _ready(world, group, request)
-    elif (holders := _having(world, group, GroupRole.ACTIVE)) and all(
-        world.nodes[one.node].cordoned for one in holders
-    ):
+    elif holder in world.nodes and world.nodes[holder].cordoned:
         ready = {name for name in standbys if not world.nodes[name].cordoned}
     else:
         return ""
     return next((name for name in directors.members(group, world.nodes) if name in ready), "")
 
 
+def displaces(group: DirectorGroup, standing: Standing) -> bool:
+    """Tell whether the heir takes the addresses from the living director, by its priority: so nobody is without one.
+
+    Not where that takes long, nor when it is asked for that the active one lets go first.
+    """
+    request = pending(group, standing)
+    first = request is not None and request.let_go_first
+    return not first and group.spec is not None and vrrp.down_time(group.spec) <= LONGEST_WAIT
+
+
 def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
     request = pending(group, standing)
     if request is None or request.to == node:
         return None
-    text = f"a failover was asked for: {request.reason}"
-    if group.name not in standing.active:
-        bars = request.to and group.name not in standing.former  # who let go takes them back if nobody else does
-        return Finding(False, Reason.FAILOVER_REQUESTED, text) if bars else None
-    at_once = request.let_go_first or not displaceable(group)
-    lets_go = bool(_ready(world, group, request)) if at_once else _let_down(world, group, node, standing)
-    return Finding(False, Reason.FAILOVER_REQUESTED, text) if lets_go else None
+    if group.name in standing.active:
+        yields = _lets_go(world, group, node, standing)
+    else:
+        yields = bool(request.to) and group.name not in standing.former  # who let go takes back what nobody wants
+    return Finding(False, Reason.FAILOVER_REQUESTED, f"a failover was asked for: {request.reason}") if yields else None
 
 
 def _ready(world: World, group: DirectorGroup, request: Request) -> set[str]:
@@ -135,17 +134,18 @@ def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) 
     """A node on which somebody is about to work stays out of the way while another director can take over."""
     if node not in world.nodes or not world.nodes[node].cordoned:
         return None
-    standbys = [one for one in _having(world, group, GroupRole.STANDBY) if one.node != node]
-    ready = any(not world.nodes[one.node].cordoned for one in standbys) and group.name not in standing.former
-    if group.name in standing.active and displaceable(group):
-        ready = _let_down(world, group, node, standing)
+    if group.name in standing.active:
+        yields = _lets_go(world, group, node, standing)
+    else:
+        standbys = [one for one in _having(world, group, GroupRole.STANDBY) if one.node != node]
+        others = any(not world.nodes[one.node].cordoned for one in standbys)
+        yields = others and group.name not in standing.former
     text = f"node {node} is cordoned and another director is ready"
-    return Finding(False, Reason.NODE_CORDONED, text) if ready else None
+    return Finding(False, Reason.NODE_CORDONED, text) if yields else None
 
 
-def _let_down(world: World, group: DirectorGroup, node: str, standing: Standing) -> bool:
-    """Tell whether a director that could take over has not done so in time."""
-    return group.name in standing.overdue and successor(world, group, standing) not in ("", node)
+def _lets_go(world: World, group: DirectorGroup, node: str, standing: Standing) -> bool:
+    return group.name in standing.overdue and heir(world, group, node, standing) not in ("", node)
 
 
 def _having(world: World, group: DirectorGroup, role: GroupRole) -> list[Report]:

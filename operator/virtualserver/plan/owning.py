@@ -59,8 +59,16 @@ def joined(
 
 def _instance(held: Holding, name: str, addresses: Iterable[LinkAddress]) -> Instance:
     group = held.world.groups[name]
-    taking_over = name in held.standing.displacing
-    return vrrp.instance(held.world, group, held.node, held.own, addresses, taking_over=taking_over)
+    standing = held.standing
+    return vrrp.instance(
+        held.world,
+        group,
+        held.node,
+        held.own,
+        addresses,
+        taking_over=name in standing.displacing,
+        giving_up=name in standing.former,
+    )
 
 
 def _held(

@@ -23,10 +23,12 @@ def instance(
     addresses: Iterable[LinkAddress],
     *,
     taking_over: bool = False,
+    giving_up: bool = False,
 ) -> Instance:
     """Return the virtual router of a group; ``own`` are the node's own addresses on its links.
 
-    ``taking_over``: it is to become active although another one is. Advertisements are of IPv6 only where the link has
+    ``taking_over``: it is to become active although another one is; ``giving_up``: it has let go, and whoever has the
+    addresses now keeps them. Advertisements are of IPv6 only where the link has
     no IPv4 address.
     """
     assert group.spec is not None
@@ -47,7 +49,7 @@ def instance(
         directors.TAKING_OVER
         if taking_over
         else directors.priorities(serving(world).values(), group, world.nodes)[node],
-        _preempt_delay(settings, taking_over=taking_over, cordoned=world.nodes[node].cordoned),
+        0.0 if taking_over else None if giving_up or world.nodes[node].cordoned else _preempt_delay(settings),
         links(group.spec),
         source,
         peers,
@@ -56,14 +58,9 @@ def instance(
     )
 
 
-def _preempt_delay(settings: Vrrp, *, taking_over: bool, cordoned: bool) -> float | None:
-    """Return for how many seconds a node that is preferred leaves the addresses to another; None: for ever.
-
-    One that is drained never takes them back from who has just got them.
-    """
-    if taking_over:
-        return 0.0
-    return seconds(settings.preempt_delay or "0s") if settings.preempt and not cordoned else None
+def _preempt_delay(settings: Vrrp) -> float | None:
+    """Return for how many seconds a node that is preferred leaves the addresses to another; None: for ever."""
+    return seconds(settings.preempt_delay or "0s") if settings.preempt else None
 
 
 def links(spec: DirectorGroupSpec) -> tuple[str, ...]:
