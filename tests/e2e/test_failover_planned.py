@@ -85,7 +85,6 @@ def test_a_cordoned_director_whose_standby_has_just_died_goes_on_serving(pair: P
             time.sleep(10)
             assert pair.holds(active)
             lost = clients.use()
-            pair.states("cordoned, and alone")
         finally:
             pair.lab.kubectl("uncordon", active)
             pair.lab.boot(other(active))
