@@ -2,13 +2,14 @@
 
     clients.py hold ADDRESS PORT COUNT [handshake] [ports=FIRST] [patience=SECONDS] [spread=SECONDS] [seed=NUMBER]
     clients.py stream ADDRESS PORT [every=MS] [size=BYTES] [times=FILE]
-    clients.py datagrams ADDRESS PORT [every=MS] [times=FILE]
+    clients.py datagrams ADDRESS PORT [every=MS] [times=FILE] [lost=FILE]
     clients.py connects ADDRESS PORT [every=MS] [times=FILE]
 
 Each prints lines of JSON: `{"event": "ready", ...}` once it runs, and a summary at its end. `hold` opens connections
 and uses each once (not with `handshake`), so their age is up to its caller; on SIGUSR1 it writes one byte on each, in
 random order, over `spread` seconds, and counts what came back: echo, reset or silence. The others run until SIGTERM,
-and write the times of all answers to `times`. Times are those of this guest's clock.
+and write the times of all answers to `times`; `lost` gets the times at which datagrams were sent that nobody answered.
+Times are those of this guest's clock.
 
 Plain scripts with nothing but the standard library: in a guest every import and every system call costs.
 """
@@ -249,6 +250,7 @@ def datagrams(address: str, port: int, options: dict[str, str]) -> None:
     """One UDP datagram every so many milliseconds from one socket, whether answers come or not."""
     stop, seen = Stopped(), Arrivals(options)
     every, sent = float(options.get("every", 5)) / 1000, 0
+    waiting: dict[bytes, float] = {}
     with socket.socket(family(address), socket.SOCK_DGRAM) as link:
         link.setblocking(False)
         link.connect((address, port))
@@ -259,17 +261,20 @@ def datagrams(address: str, port: int, options: dict[str, str]) -> None:
         while not stop:
             if (now := time.monotonic()) >= due:
                 due, sent = max(due + every, now), sent + 1
+                waiting[b"%d" % sent] = time.time()
                 with contextlib.suppress(OSError):
                     link.send(b"%d" % sent)
             if poll.poll(max(0.0, due - time.monotonic()) * 1000):
                 with contextlib.suppress(OSError):
-                    link.recv(64)
+                    waiting.pop(link.recv(64), None)
                     seen.note()
         ends = time.monotonic() + LATE
         while poll.poll(max(0.0, ends - time.monotonic()) * 1000):
             with contextlib.suppress(OSError):
-                link.recv(64)
+                waiting.pop(link.recv(64), None)
                 seen.note()
+    if file := options.get("lost"):
+        Path(file).write_text(json.dumps([round(at, 4) for at in waiting.values()]))
     tell(event="datagrams", sent=sent, **seen.summary())
 
 

@@ -65,7 +65,7 @@ class Seen:
     """The same as `pause` just before: what the machine alone does."""
     opening: float
     unanswered: int = 0
-    """Datagrams, one every 5 ms: what a machine that stalls delays comes later, what nobody forwards never."""
+    """Datagrams of that time, one every 5 ms: what a stalled machine delays comes later, what nobody forwards never."""
     stream: Sequence[float] = ()
     """When the stream's echoes came, from the failover on (negative: before)."""
 
@@ -123,7 +123,7 @@ def hand_over(lab: Lab, subject: Subject, vip: str, count: int = 1000) -> Seen:
 
 @dataclass(frozen=True)
 class _Run:
-    """What programs wrote down of one failover; `times` by kind of flow."""
+    """What programs wrote down of one failover; `times` of answers by kind of flow, and of datagrams without one."""
 
     at: float
     ends: float
@@ -132,7 +132,6 @@ class _Run:
     used: Mapping[str, float]
     opening: float
     times: Mapping[str, Sequence[float]]
-    unanswered: int
 
     def seen(self, since: float | None = None, until: float = math.inf) -> Seen:
         """What comes of it; gaps count that have a moment between these times in them."""
@@ -146,17 +145,19 @@ class _Run:
             dark=gap_across([*datagrams, self.ends], since, until),
             floor=longest_gap(stream, self.at - QUIET, self.at - MARGIN) if self.age.seconds >= 1 else 0.0,
             opening=self.opening,
-            unanswered=self.unanswered,
+            unanswered=sum(since <= one <= until for one in self.times["lost"]),
             stream=[round(one - self.at, 4) for one in stream],
         )
 
 
 def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> _Run:
-    files = {kind: folder_of(lab) / f"{kind}.json" for kind in ("stream", "datagrams")}
+    files = {kind: folder_of(lab) / f"{kind}.json" for kind in ("stream", "datagrams", "lost")}
     with ExitStack() as stack:
         flows = {
-            kind: stack.enter_context(running(lab, "clients.py", kind, vip, ECHO, f"times={file}"))
-            for kind, file in files.items()
+            kind: stack.enter_context(
+                running(lab, "clients.py", kind, vip, ECHO, f"times={files[kind]}", f"lost={files['lost']}")
+            )
+            for kind in ("stream", "datagrams")
         }
         many = stack.enter_context(held(lab, vip, count, f"spread={SPREAD}", *age.options))
         opening = many.event("ready", 1)["seconds"]
@@ -165,8 +166,8 @@ def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> _Run:
         used = use(many)
         time.sleep(SETTLED)
         ends = time.time()
-        told = {kind: flow.stop(kind) for kind, flow in flows.items()}
+        for kind, flow in flows.items():
+            flow.stop(kind)
     shift = lab.guest_of("client").behind()
     times = {kind: [one + shift for one in json.loads(Path(file).read_text())] for kind, file in files.items()}
-    unanswered = told["datagrams"]["sent"] - told["datagrams"]["answers"]
-    return _Run(at, ends, count, age, used, opening, times, unanswered)
+    return _Run(at, ends, count, age, used, opening, times)
