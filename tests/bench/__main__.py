@@ -52,7 +52,7 @@ def _in_lab(part: Callable[[str, Callable[[], list[Figure]]], None], quick: bool
         tempfile.TemporaryDirectory(prefix="vs-bench-", dir="/var/tmp") as folder,
         Lab("bench", Path(folder) / "lab") as lab,
     ):
-        part("forwarding", lambda: forwarding.measure(lab, *((1, 1) if quick else (4, 2))))
+        part("forwarding", lambda: forwarding.measure(lab, *((1, 1) if quick else (6, 2))))
         part("changes", lambda: latency.measure(lab, *((10, 20) if quick else (100, 500))))
         part("agent in the guest", lambda: [usage.import_in_guest(lab)])
         part("programming, User-Mode Linux", lambda: programming.in_guest(lab, *((2, 2) if quick else (20, 2))))

@@ -1,9 +1,8 @@
 """(e): connections and throughput through a director, for each mode: ours, by hand, HAProxy and direct.
 
-The figures are per second of processor time that the guest got, because other work on the machine changes those of the
-clock. But a second of a processor that is shared with others is not always worth the same: seen for minutes half of
-what it was worth before. So the ways take turns, and before and after each sample the same traffic goes past all of
-them, straight to a real server; what counts is how a way compares with that.
+All four take turns in every round, every other round the other way about, because the machine is shared: what slows
+one down slows its neighbours in time, and a drift falls on both. The figures are per second of processor time that the
+guest got: other work on the machine changes those of the clock many times more than what is to be compared.
 
 The guest has one processor for everybody, the agents included, and Python costs several times more there than on a
 machine. So what kernels do with what they hold is compared while the agents are stopped, for all ways alike, and what
@@ -56,15 +55,15 @@ DOWNLOAD = Measure(
 
 
 def measure(lab: Lab, rounds: int, times: int) -> list[Figure]:
-    """`rounds` turns of all for each mode, in each of which ours and by hand are measured so many times."""
-    found: list[Figure] = []
+    """`rounds` turns of all four for each mode, in each of which ours and by hand are measured so many times."""
+    figures: list[Figure] = []
     director = active_director(lab)
     with ExitStack() as stack:
         for host in (*BEHIND, *NODES):
             stack.enter_context(traffic.origin(lab, host))
         for mode in MODES:
-            found += figures(mode, _rounds(lab, mode, director, rounds, times))
-    return [replace(found[0], note=f"{found[0].note}. For all of these: {LIMIT}"), *found[1:]]
+            figures += _figures(mode, _rounds(lab, mode, director, rounds, times))
+    return [replace(figures[0], note=f"{figures[0].note}. For all of these: {LIMIT}"), *figures[1:]]
 
 
 def measures(mode: Mode) -> list[Measure]:
@@ -74,20 +73,18 @@ def measures(mode: Mode) -> list[Measure]:
 
 @dataclass(frozen=True)
 class Sample:
-    """Exchanges or Gbit in a second of the guest's processor time, in one of the clock, and in one of the guest's with
-    the same traffic going directly."""
+    """Exchanges or Gbit in a second of the guest's processor time, and in a second of the clock."""
 
     busy: float
     clock: float
-    direct: float
 
 
-Samples = dict[str, list[Sample]]
-"""Of one kind of traffic, by way."""
+Samples = dict[str, dict[str, list[Sample]]]
+"""By kind of traffic and way."""
 
 
-def _rounds(lab: Lab, mode: Mode, director: str, rounds: int, times: int) -> dict[str, Samples]:
-    samples: dict[str, Samples] = {one.name: {way: [] for way in (*WAYS, AT_WORK)} for one in measures(mode)}
+def _rounds(lab: Lab, mode: Mode, director: str, rounds: int, times: int) -> Samples:
+    samples: Samples = {one.name: {way: [] for way in (*WAYS, AT_WORK)} for one in measures(mode)}
     order = [(name, way, virtual_address(mode, at)) for at, (name, way) in enumerate(WAYS.items())]
     for number in range(rounds):
         say(f"bench: {mode.name}, round {number + 1} of {rounds}")
@@ -96,21 +93,11 @@ def _rounds(lab: Lab, mode: Mode, director: str, rounds: int, times: int) -> dic
                 time.sleep(SETTLE if name in CLOSE else 0)
                 CONNECTIONS.take(lab, address, SECONDS)  # the first after a change meets cold caches
                 for one in measures(mode) * (times if name in CLOSE else 1):
-                    _sample(lab, one, name, address, mode.near, samples[one.name])
+                    with _stopped(lab):
+                        samples[one.name][name].append(_sample(lab, one, address))
+                    if name == "ours":
+                        samples[one.name][AT_WORK].append(_sample(lab, one, address))
     return samples
-
-
-def _sample(lab: Lab, one: Measure, way: str, address: str, near: str, samples: Samples) -> None:
-    """Take a sample with the agents stopped, of ours one with the agents at work too; between two direct ones each."""
-    with _stopped(lab):
-        before = _busy(lab, one, near)[0]
-        busy, clock = _busy(lab, one, address)
-        after = _busy(lab, one, near)[0]
-    samples[way].append(Sample(busy, clock, (before + after) / 2))
-    if way == "ours":
-        busy, clock = _busy(lab, one, address)
-        with _stopped(lab):
-            samples[AT_WORK].append(Sample(busy, clock, (after + _busy(lab, one, near)[0]) / 2))
 
 
 @contextmanager
@@ -125,27 +112,23 @@ def _stopped(lab: Lab) -> Iterator[None]:
             agent.signal(SIGCONT)
 
 
-def _busy(lab: Lab, one: Measure, address: str) -> tuple[float, float]:
-    """Return how much came in a second of the guest's processor time, and in one of the clock."""
+def _sample(lab: Lab, one: Measure, address: str) -> Sample:
     before = usage.processor(lab)
     amount, seconds = one.take(lab, address, SECONDS)
-    return amount / (usage.processor(lab) - before), amount / seconds
+    return Sample(amount / (usage.processor(lab) - before), amount / seconds)
 
 
-def figures(mode: Mode, samples: dict[str, Samples]) -> list[Figure]:
-    """What samples by kind of traffic come to; pure."""
+def _figures(mode: Mode, samples: Samples) -> list[Figure]:
     found = []
     for one in measures(mode):
         taken = samples[one.name]
-        direct = statistics.median(sample.direct for listed in taken.values() for sample in listed)
-        values = {way: [sample.busy / sample.direct * direct for sample in listed] for way, listed in taken.items()}
-        median = {way: statistics.median(listed) for way, listed in values.items()} | {"direct": direct}
+        busy = {way: [sample.busy for sample in listed] for way, listed in taken.items()}
+        median = {way: statistics.median(values) for way, values in busy.items()}
         clock = {way: statistics.median(sample.clock for sample in listed) for way, listed in taken.items()}
         note = (
-            f"medians of {'; '.join(_spread(way, listed) for way, listed in values.items())}; each by what went"
-            f" directly just before and after. The spread makes the ratio to by hand uncertain by"
-            f" {_uncertainty(values['ours'], values['by hand']):.0%}. By the clock, with whatever else the machine did:"
-            f" {', '.join(f'{way} {_short(value)}' for way, value in clock.items())}"
+            f"medians of {'; '.join(_spread(way, values) for way, values in busy.items())}. The spread alone makes the"
+            f" ratio to by hand uncertain by {_uncertainty(busy['ours'], busy['by hand']):.0%}. By the clock, with"
+            f" whatever else the machine did: {', '.join(f'{way} {_short(value)}' for way, value in clock.items())}"
         )
         for peer in PEERS:
             found.append(Figure(f"{one.name} through {mode.name}", median["ours"], one.unit, note, median[peer], peer))

@@ -1,4 +1,4 @@
-"""Ways of reaching the same service, each for the time of one block: ours, by hand, and HAProxy."""
+"""Ways of reaching the same service, each for the time of one block: ours, by hand, HAProxy, and past all of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -58,7 +58,13 @@ def haproxy(lab: Lab, mode: Mode, vip: str, director: str) -> Iterator[str]:
             host.run(f"ip address del {vip}/32 dev eth0")
 
 
-WAYS: dict[str, Way] = {"ours": ours, "by hand": by_hand, "HAProxy": haproxy}
+@contextmanager
+def direct(lab: Lab, mode: Mode, vip: str, director: str) -> Iterator[str]:
+    """To one real server's own address."""
+    yield mode.near
+
+
+WAYS: dict[str, Way] = {"ours": ours, "by hand": by_hand, "HAProxy": haproxy, "direct": direct}
 
 
 def active_director(lab: Lab) -> str:
