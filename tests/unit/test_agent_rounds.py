@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import cProfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from unit.builders import Json, store, virtual_server
-from unit.test_agent_loop import loop
+from unit.test_agent_loop import at_once, loop
 from virtualserver.agent.loop import Loop
 from virtualserver.kernel.fake import FakeKernel
 from virtualserver.model.failover import token
@@ -40,9 +38,6 @@ class Many:
 
 async def calls(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """Return how many calls a round takes in which nothing, and one in which one virtual server has changed."""
-
-    async def at_once(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        return work(*arguments, **named)
 
     monkeypatch.setattr("asyncio.to_thread", at_once)
     kernel, source = FakeKernel(), Many(count)

@@ -99,6 +99,15 @@ class Links:
         return [found for found in self._decoded_addresses.values() if found is not None]
 
 
+def look_once(deadline: float = 5.0) -> tuple[dict[str, Link], frozenset[LinkAddress]]:
+    """Return what ``Links.read`` does, for those who look seldom; ``deadline`` is in seconds. Raises KernelError."""
+    reader = Links(deadline)
+    try:
+        return reader.read()
+    finally:
+        reader.close()
+
+
 def _decoded(dump: Dump, decode: Callable[[bytes, int, int], _T], before: Mapping[bytes, _T]) -> dict[bytes, _T]:
     """Return the entries of a dump by their bytes; one whose bytes were there before is not taken apart again."""
     found: dict[bytes, _T] = {}

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from virtualserver.kernel.attributes import NLM_F_ACK, NLM_F_REQUEST, attribute, message
 from virtualserver.kernel.channel import ROUTE, Channel
-from virtualserver.kernel.links import Links
+from virtualserver.kernel.links import look_once
 from virtualserver.model.addresses import LinkAddress
 
 _RTM_DELADDR = 21
@@ -25,11 +25,7 @@ def withdraw(addresses: Iterable[LinkAddress], deadline: float = 5.0) -> int:
     Raises KernelError when they cannot be read, OSError when one cannot be removed (the others are). One that
     somebody else removes meanwhile counts as removed. ``deadline`` in seconds bounds each exchange with the kernel.
     """
-    reader = Links(deadline)
-    try:
-        links, present = reader.read()
-    finally:
-        reader.close()
+    links, present = look_once(deadline)
     found = sorted(present.intersection(addresses), key=str)
     channel = Channel(ROUTE, deadline)
     failed = 0

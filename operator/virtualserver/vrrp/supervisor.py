@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from virtualserver.kernel.keepalived import held
-from virtualserver.kernel.links import Link, Links
+from virtualserver.kernel.links import look_once
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.rundir import RunDir
 from virtualserver.kernel.withdraw import withdraw
@@ -99,7 +99,7 @@ class Supervisor:
             return
         allowed = [one for one in self._instances if self._dir.allowed(one.group)]
         try:
-            links, present = self._links_now()
+            links, present = look_once()
         except KernelError as error:
             log.error("%s", error)
             return
@@ -111,13 +111,6 @@ class Supervisor:
         self._clean()  # first: one that is stuck in the kernel ends when that lets it go
         keepalived.end(patience=0.0)
         self._buried()
-
-    def _links_now(self) -> tuple[dict[str, Link], frozenset[LinkAddress]]:
-        reader = Links()
-        try:
-            return reader.read()
-        finally:
-            reader.close()
 
     def _take_word(self) -> None:
         """The agent has written something: keepalived reads it now, whatever happened before."""
