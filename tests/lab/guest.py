@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from signal import SIGKILL
 
-from lab import links, network, processes, room
+from lab import links, network, processes, processor, room
 from lab.console import LabError, wait_until
 from lab.hosts import Door, Host
 
@@ -91,7 +91,9 @@ class Guest:
         (self.home / "network.sh").write_text(script)
         self._write_settings()
         memory = {"TMPDIR": str(self.home if self.pages_to_disk else room.SHARED_MEMORY)}
-        self.daemon = processes.Daemon.start(self.name, self._command(devices), self.folder, cwd=self.home, env=memory)
+        command = self._command(devices)
+        with processor.tied(len(self.hosts)) as known:
+            self.daemon = processes.Daemon.start(self.name, command, self.folder, cwd=self.home, env=memory | known)
 
     def wait_ready(self, seconds: float = 60) -> None:
         door = Door(self.address, PORT, self.token)

@@ -144,13 +144,34 @@ def marked_folders() -> list[Path]:
     return sorted(found)
 
 
+def with_setting(name: str) -> dict[int, str]:
+    """The processes that were started with that environment variable, each the first of its group, and its value."""
+    found = {}
+    for entry in _others():
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if (value := _setting(entry, name)) and os.getpgid(int(entry.name)) == int(entry.name):
+                found[int(entry.name)] = value
+    return found
+
+
+def affinity(pid: int) -> set[int]:
+    """The processors that it may use; none when it is gone."""
+    with suppress(ProcessLookupError):
+        return os.sched_getaffinity(pid)
+    return set()
+
+
 def _others() -> list[Path]:
     return [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid()]
 
 
 def _mark(entry: Path) -> str:
+    return _setting(entry, MARK)
+
+
+def _setting(entry: Path, name: str) -> str:
     for setting in (entry / "environ").read_bytes().split(b"\0"):
-        if setting.startswith(MARK.encode() + b"="):
+        if setting.startswith(name.encode() + b"="):
             return setting.partition(b"=")[2].decode()
     return ""
 

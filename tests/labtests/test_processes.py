@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from lab import names, network, processes
+from lab import names, network, processes, processor
 from lab.console import wait_until
 from lab.processes import Daemon
 
@@ -34,3 +35,19 @@ def test_a_lab_beside_another_has_a_name_and_addresses_of_its_own(name: str) -> 
     assert len(made) == 2
     assert all(one.isalnum() and one == one.lower() and len(one) <= 8 for one in made)
     assert all(network.management(one) != network.management(name) for one in made)
+
+
+def test_guests_that_start_together_get_a_processor_each(tmp_path: Path) -> None:
+    """As many as there are; the thread that starts them may use all of them afterwards."""
+    everywhere = os.sched_getaffinity(0)
+    taken = []
+    for number in range(min(len(everywhere), 8)):
+        with processor.tied(hosts=1000) as known:  # more than any lab has that is up meanwhile
+            daemon = Daemon.start(f"sleep-{number}", ["sleep", "600"], tmp_path, env=known)
+        # It has the environment a moment after it has begun.
+        assert any(daemon.pid in processes.with_setting(processor.HOSTS) for _ in wait_until(5))
+        taken.append(processes.affinity(daemon.pid))
+        assert os.sched_getaffinity(0) == everywhere
+    processes.kill_all(processes.marked(tmp_path))
+    assert all(len(one) == 1 for one in taken)
+    assert len(set.union(*taken)) == len(taken)
