@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,24 @@ def test_a_kernel_without_counters_is_said_once_and_the_agent_goes_on(
         asyncio.run(some_time())
     assert asked > 2
     assert len(caplog.records) == 1
+
+
+def test_a_busy_agent_does_not_make_new_connections_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "IDLE", 0.001)
+    asked = 0
+
+    def mirrored() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    async def busy() -> int:
+        running = asyncio.create_task(Tick(mirrored, tmp_path / "none").run())
+        await asyncio.sleep(0.01)
+        before = asked
+        time.sleep(0.1)  # noqa: ASYNC251 - a round that keeps the loop is what this is about
+        meanwhile = asked - before
+        running.cancel()
+        return meanwhile
+
+    assert asyncio.run(busy()) > 2

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from virtualserver.kernel.icmp import checksum
@@ -19,7 +22,7 @@ from virtualserver.plan.mirroring import TICK
 
 log = logging.getLogger(__name__)
 
-INTERVAL, IDLE = 0.1, 1.0
+INTERVAL, IDLE = 0.025, 1.0
 """Seconds; a connection that is newer may not be known to others yet. While nothing is mirrored: between two looks at
 whether something is."""
 COUNTERS = Path("/proc/thread-self/net/ip_vs_stats_percpu")
@@ -38,6 +41,8 @@ def packet(flags: int) -> bytes:
     return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0) + ends + tcp
 
 
+_WHOLE = 1 << 17
+"""More bytes than the table has with a thousand processors; the kernel writes it whole into what is large enough."""
 _PACKETS = [packet(flags) for flags in (_SYN, _FIN, _RST)]
 """Whatever became of the entry before: the last two change its state, which is mirrored at once, always."""
 
@@ -50,7 +55,7 @@ def packets(table: str) -> int:
 
 
 class Tick:
-    """``mirrored``: whether this node mirrors its connections now."""
+    """``mirrored``: whether this node mirrors its connections now; asked from a thread."""
 
     def __init__(self, mirrored: Callable[[], bool], counters: Path = COUNTERS) -> None:
         self._mirrored, self._counters = mirrored, counters
@@ -58,27 +63,52 @@ class Tick:
         self._failure = ""
 
     async def run(self) -> None:
-        """Look again for ever; ends only by cancellation. A failure costs only speed, so it is said and no more."""
-        mirrored = False
-        while True:
-            await asyncio.sleep(INTERVAL if mirrored else IDLE)
-            failure = ""
+        """Look again for ever; ends only by cancellation. A failure costs only speed, so it is said and no more.
+
+        In a thread of its own: a round of the agent may keep the loop for longer than a connection should wait.
+        """
+        ended = threading.Event()
+        try:
+            await asyncio.to_thread(self._repeat, ended)
+        finally:
+            ended.set()
+
+    def _repeat(self, ended: threading.Event) -> None:
+        while not ended.wait(IDLE):
             try:
-                if mirrored := self._mirrored():
-                    self.once()
+                if self._mirrored():
+                    with self._ends() as (counters, sender):
+                        while self._mirrored() and not ended.wait(INTERVAL):
+                            self._push(counters, sender)
+                            self._failed("")
             except (OSError, ValueError) as error:
-                failure = str(error)
-            if failure != self._failure:
-                self._failure = failure
-                log.warning("newest connections are mirrored late", extra={"error": failure or "over"})
+                self._failed(str(error))
 
     def once(self) -> bool:
         """Push out what has come since the last time; return whether anything had."""
-        seen = packets(self._counters.read_text())
+        with self._ends() as (counters, sender):
+            return self._push(counters, sender)
+
+    @contextmanager
+    def _ends(self) -> Iterator[tuple[int, socket.socket]]:
+        """The counters and the way out, which stay open: opening them costs more than all the rest."""
+        counters = os.open(self._counters, os.O_RDONLY)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+                yield counters, sender
+        finally:
+            os.close(counters)
+
+    def _push(self, counters: int, sender: socket.socket) -> bool:
+        seen = packets(os.pread(counters, _WHOLE, 0).decode())
         if seen == self._expected:
             return False
-        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
-            for one in _PACKETS:
-                sender.sendto(one, (str(TICK.address), 0))
+        for one in _PACKETS:
+            sender.sendto(one, (str(TICK.address), 0))
         self._expected = seen + len(_PACKETS)  # what comes from now on is seen the next time
         return True
+
+    def _failed(self, how: str) -> None:
+        if how != self._failure:
+            self._failure = how
+            log.warning("newest connections are mirrored late", extra={"error": how or "over"})
