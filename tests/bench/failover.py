@@ -65,7 +65,13 @@ class Plan:
     rounds: int
     losses: Sequence[int]
     handovers: int
+    beside: int = 1
+    """Rounds of the peers."""
     count: int = CONNECTIONS
+
+    def peer(self) -> Plan:
+        """What is run beside it."""
+        return replace(self, rounds=self.beside)
 
     def part(self) -> Plan:
         """Crashes with one mode and scheduler."""
@@ -73,8 +79,8 @@ class Plan:
         return replace(self, modes=[mode], schedulers=[scheduler], losses=[], handovers=1)
 
 
-FULL = Plan(MODES, SCHEDULERS, AGES, 1, LOSSES, 10)
-"""36 crashes of each subject, of about 20 s; `python -m bench.failover --rounds 5` makes 20 for each row."""
+FULL = Plan(MODES, SCHEDULERS, AGES, 5, LOSSES, 10)
+"""180 crashes, of 18 s: 20 for each mode and scheduler, whose pause is one distribution; 36 of each peer."""
 TRIES = 3
 """A busy machine may fail to open the connections or to boot in time; that says nothing about a failover."""
 QUICK = Plan(MODES[1:2], SCHEDULERS[1:2], AGES[:1], 1, LOSSES[:1], 1)
@@ -84,11 +90,12 @@ def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS))
     """Every subject in its turn. Without the first there is nothing to show; of a later one that fails, or is
     interrupted, what was measured until then counts."""
     found: dict[str, Outcome] = {}
-    for name in subjects:
+    for number, name in enumerate(subjects):
         try:
             with _subject(lab, name) as subject:
                 found[name] = Outcome()
-                _measure(lab, subject, plan.part() if name in PARTLY else plan, found[name])
+                whole = plan.peer() if number else plan
+                _measure(lab, subject, whole.part() if name in PARTLY else whole, found[name])
         except (Exception, KeyboardInterrupt) as error:
             if len(found) < 2 and not (name in found and found[name].crashes):
                 raise
@@ -171,12 +178,13 @@ def main() -> int:
     """Only this part of the benchmarks: `python -m bench.failover [--quick] [--rounds N] [SUBJECT ...]`."""
     parser = argparse.ArgumentParser(prog="bench.failover", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="one of each")
-    parser.add_argument("--rounds", type=int, default=1, help="crashes for each mode, scheduler and age")
+    parser.add_argument("--rounds", type=int, default=FULL.rounds, help="crashes for each mode, scheduler and age")
+    parser.add_argument("--beside", type=int, default=FULL.beside, help="the same of all subjects but the first")
     parser.add_argument("--name", default="bench", help="of the lab")
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of: {'; '.join(SUBJECTS)}; default: all")
     chosen = parser.parse_args()
     interrupts.listen()
-    plan = QUICK if chosen.quick else replace(FULL, rounds=chosen.rounds)
+    plan = QUICK if chosen.quick else replace(FULL, rounds=chosen.rounds, beside=chosen.beside)
     found = in_lab(plan, chosen.subjects or tuple(SUBJECTS), chosen.name)
     write(found)
     print(table(found))

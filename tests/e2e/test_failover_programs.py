@@ -64,6 +64,27 @@ def test_agents_that_stand_still_move_nothing_and_keep_nobody_from_failing_over(
     assert (last["node"], last["before"]) == (other(active), active)
 
 
+def test_a_director_whose_agent_stands_still_can_be_asked_to_hand_over(pair: Pair) -> None:
+    """It is the one to be rid of: after some seconds without its answer the standby takes over all the same."""
+    active = pair.active()
+    agent = pair.lab.agents[active]
+    with pair.watched(), pair.connections() as clients:
+        agent.signal(SIGSTOP)
+        pair.note("agent stands still", director=active)
+        try:
+            said = pair.command("failover", "default", "--reason", "its agent does not answer")
+            lost = clients.use()
+            pair.becomes(other(active), "Active")
+        finally:
+            agent.signal(SIGCONT)
+        pair.note("agent goes on")
+        pair.becomes(active, "Standby")
+    pair.moved(active, other(active))
+    pair.check(lost)
+    assert f"{other(active)} is active instead of {active}" in said
+    assert pair.status()["lastFailover"]["message"] == "its agent does not answer"
+
+
 @pytest.mark.parametrize("program", ["vrrp", "keepalived", "supervisor"])
 def test_when_keepalived_is_killed_the_other_takes_over_and_no_address_stays_behind(pair: Pair, program: str) -> None:
     """`vrrp` is the process that speaks, `keepalived` its parent, and the supervisor is ours."""

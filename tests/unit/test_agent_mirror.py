@@ -9,7 +9,7 @@ import pytest
 
 from unit.standby import GROUP, RECEIVER, Case, following, line
 from unit.standby import threads_are_calls as threads_are_calls
-from virtualserver.agent.following import LONGEST, PATIENCE
+from virtualserver.agent.following import HURRY, LONGEST, PATIENCE
 from virtualserver.api.enums import MirrorState
 from virtualserver.plan.eligibility import Standing
 
@@ -225,5 +225,25 @@ def test_a_planned_failover_is_answered_when_it_has_caught_up_once_more() -> Non
         await asyncio.sleep(2)
         assert case.mirror.caught_up(GROUP, "r-1")
         assert case.injected == [1000, 1001]
+
+    following(case, check)
+
+
+@pytest.mark.parametrize(("what", "answered"), [("refusal", True), ("receiver", False)])
+def test_a_planned_failover_from_a_director_whose_agent_is_out_of_reach_is_answered_after_a_while(
+    what: str, answered: bool
+) -> None:
+    """Its kernel mirrors on by itself; but one that has no receiver here is not to be taken over from."""
+    case = Case(1000, request="r-1")
+    if what == "refusal":
+        case.refusal = "out of reach"
+    else:
+        case.change(daemons=frozenset())
+
+    async def check() -> None:
+        await asyncio.sleep(HURRY - 1)
+        assert not case.mirror.caught_up(GROUP, "r-1")
+        await asyncio.sleep(3)
+        assert case.mirror.caught_up(GROUP, "r-1") is answered
 
     following(case, check)

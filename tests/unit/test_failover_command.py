@@ -94,7 +94,7 @@ def test_a_failover_is_asked_for_waited_for_and_told(capsys: pytest.CaptureFixtu
     assert "to" not in request
     assert capsys.readouterr().out.splitlines() == [
         "asked director-1 to hand over to a standby: new firmware",
-        "director-2 has all connections and is ready to take over",
+        "director-2 is ready to take over",
         "director-2 is active instead of director-1: Requested (new firmware); the addresses were silent for 0.012s",
     ]
 

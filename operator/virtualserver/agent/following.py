@@ -35,8 +35,9 @@ EVERY, SOON = 5.0, 3.0
 SAMPLE = 2000
 """Connections that are compared."""
 
-PATIENCE = 10.0
-"""Seconds in which the active director may be out of reach before it is done without its connections."""
+PATIENCE, HURRY = 10.0, 5.0
+"""Seconds in which the active director may be out of reach before it is done without its connections; and before this
+node takes over from it, when that was asked for."""
 
 PASSES, LONGEST, SETTLE = 4, 600.0, 0.3
 """Times that the whole table is asked for at most; seconds for all of that; and for the receiver to take its part."""
@@ -156,18 +157,21 @@ class Follower:
         return True
 
     async def _try(self, view: View, receiver: SyncDaemon | None, started: float) -> None:
-        term = self._term
+        term, able = self._term, False
         try:
             if receiver is None:
                 raise PeerError("no receiver of mirrored connections runs on this node")
             if view.plan.state.services.keys() - view.actual.services.keys():
                 raise PeerError("virtual services of this node are not programmed")
+            able = True
             await self._while_heard(self._work(view, receiver, term), view)
             self._troubled = None
         except (PeerError, KernelError) as error:
             now = self._clock()
             self._troubled = max(started, self._told_at) if self._troubled is None else self._troubled
             self._next_try = now + _RETRY
+            if able and now - self._troubled >= HURRY:  # its kernel mirrors by itself, and it is one to be rid of
+                self.answered = self._asked_for(view)
             if now - self._troubled >= PATIENCE:
                 self._tell(mirroring.unknown(str(error)))
                 self.caught = self._term == term
@@ -188,8 +192,7 @@ class Follower:
             await asyncio.wait({task})
 
     async def _work(self, view: View, receiver: SyncDaemon, term: int) -> None:
-        request = pending(view.world.groups[self._group], view.standing)
-        asked = request.id if request is not None and request.to in ("", self._node) else ""
+        asked = self._asked_for(view)
         if not self.caught or self._again or asked not in ("", self.answered):
             self._began = self._clock() if self._began is None else self._began
             enough = await self._catch_up(view, receiver)
@@ -201,6 +204,11 @@ class Follower:
         elif self._clock() >= self._next_look:
             self._began = None
             await self._compare(view)
+
+    def _asked_for(self, view: View) -> str:
+        """Return the id of the planned failover that this node is to be ready for; "" for none."""
+        request = pending(view.world.groups[self._group], view.standing)
+        return request.id if request is not None and request.to in ("", self._node) else ""
 
     async def _catch_up(self, view: View, receiver: SyncDaemon) -> bool:
         """Get all connections of the active director that can be had here; returns whether nearly all are here."""

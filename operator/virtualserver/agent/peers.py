@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
@@ -10,8 +11,8 @@ import aiohttp
 
 from virtualserver.model.types import IPAddress
 
-_CONNECT, _READ = 2.0, 10.0
-"""Seconds."""
+_CONNECT, _BEGIN, _READ = 2.0, 3.0, 10.0
+"""Seconds: until it is connected, until it begins to answer (at once, when its agent is at work), and between parts."""
 
 
 class PeerError(Exception):
@@ -66,7 +67,8 @@ class HttpPeers:
         for address in addresses:
             host = f"[{address}]" if address.version == 6 else str(address)
             try:
-                response = await self._session.get(f"http://{host}:{self._port}/connections", params=query)
+                async with asyncio.timeout(_BEGIN):
+                    response = await self._session.get(f"http://{host}:{self._port}/connections", params=query)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 found = f"{address}: {_words(error)}"
                 continue

@@ -133,7 +133,7 @@ class Asking:
             for one in seen.directors:
                 if one.caught_up == request and one.node not in told:
                     told.add(one.node)
-                    self.say(f"{one.node} has all connections and is ready to take over")
+                    self.say(f"{one.node} is ready to take over")
         others = [one.why for one in seen.directors if one.node != seen.active]
         raise FailedError(
             f"not done within {self.timeout:g} s; {'; '.join(others) or 'no other director has reported'}"
