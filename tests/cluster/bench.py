@@ -114,7 +114,7 @@ class Bench:
     def events(self, name: str) -> list[tuple[str, str]]:
         """Type and reason of the events about an object."""
         items = self.server.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events")["items"]
-        return [(one["type"], one["reason"]) for one in items if one["regarding"]["name"] == name]
+        return [(one["type"], one["reason"]) for one in items if one["regarding"].get("name") == name]
 
     def written(self, since: int, account: str) -> list[tuple[str, str, str, int]]:
         """Verb, resource, name and answer of what an account wrote since an audit mark."""

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from e2e.world import MONITOR, REAL_SERVERS, REAL_SERVERS6, VIP, VIP6, Cluster, Json, eventually, virtual_server
+from virtualserver.agent.programmer import RULES_SELDOM
 
 ECHO: Json = {"ports": [{"port": 7}]}
 NODE = "director-1"
@@ -159,6 +160,17 @@ def test_every_change_by_hand_is_repaired(cluster: Cluster, what: str) -> None:
         eventually(partial(repaired, cluster, mark, before), 10, f"repaired after: {command}")
         print(f"repaired within {time.monotonic() - started:.2f} s: {command}")
     eventually(lambda: "DriftRepaired" in cluster.lab.kubectl("get", "events").stdout, 5, "event")
+
+
+def test_packet_filter_rules_that_somebody_removed_return(cluster: Cluster) -> None:
+    """They are looked at more seldom than the rest: reading them means to run another program."""
+    beside = {"mode": "NAT", "nat": {"sourceTranslation": True}}
+    cluster.serve(virtual_server(forwarding=beside, realServers=[{"address": "198.18.0.21"}]), "1/1")
+    eventually(lambda: rules(cluster), 20, "rules")
+    before = sorted(rules(cluster))
+    cluster.director("for table in raw mangle nat filter; do iptables-legacy -t $table -F; done")
+    assert rules(cluster) != before
+    eventually(lambda: sorted(rules(cluster)) == before, RULES_SELDOM + 30, "rules are back")
 
 
 def test_a_flush_of_the_whole_table_under_load_is_repaired_and_connections_survive(cluster: Cluster) -> None:
