@@ -24,6 +24,8 @@ HARDWARE = {
 """Hosts by hardware address."""
 TOGETHER = 0.25
 """Seconds between two sightings of one owner that count as one stretch: a recorder asks every 50 ms."""
+LATE = 0.1
+"""Seconds after the first sighting of an owner in which frames of the one before may arrive: guests have queues."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,14 @@ class Owners:
     @property
     def order(self) -> list[str]:
         """Owners one after the other, by when each was first seen; the same one again after a silence counts once."""
-        return [name for name, _ in groupby(one.owner for one in self.held)]
+        found: list[Tenure] = []
+        for one in self.held:
+            before = found[-1] if found else one
+            if len(found) > 1 and one.owner == found[-2].owner and one.end - before.start <= LATE:
+                continue
+            if before is one or before.owner != one.owner:
+                found.append(one)
+        return [one.owner for one in found]
 
     @property
     def moves(self) -> int:

@@ -57,6 +57,14 @@ def test_one_who_goes_and_comes_back_is_two_moves_and_one_that_pauses_is_none() 
     assert paused.owners(VIP).silent == pytest.approx(3)
 
 
+def test_frames_that_arrive_late_are_no_move_back() -> None:
+    gone, straggler = answers("director-1", 10, 11), [Sighting(11.901, VIP, "director-1", "packet")]
+    late = recorded(gone, straggler, answers("director-2", 11.9, 11.95), answers("director-2", 12.4, 14))
+    assert late.owners(VIP).order == ["director-1", "director-2"]
+    back = recorded(gone, answers("director-1", 11.901, 12.4), answers("director-2", 11.9, 11.95))
+    assert back.owners(VIP).order == ["director-1", "director-2", "director-1"]
+
+
 def test_a_real_server_that_answers_clients_by_itself_owns_nothing() -> None:
     rows = [(1.0, VIP, ONE, "packet"), (1.1, VIP, SERVER, "packet"), (1.2, VIP, TWO, "packet")]
     assert [one.owner for one in history.sightings(rows, 0)] == ["director-1", "director-2"]
