@@ -116,7 +116,7 @@ def test_endpoints_of_a_service_come_and_go_while_connections_run(cluster: Clust
         cluster.apply(endpoint_slice((one, False, True), (two, True, False), (three, True, False)))
         eventually(lambda: f"-r {one}:7 -m -w 0" in cluster.table(), 5, "terminating endpoint drained")
         eventually(lambda: f"-r {three}:7 -m -w 1" in cluster.table(), 5, "new endpoint in")
-        assert cluster.real_server(one)["state"] == "Draining"
+        eventually(lambda: cluster.real_server(one)["state"] == "Draining", 5, "and the status says so")
         seen = clients.finish()
     assert seen["broken"] == []
     cluster.apply(endpoint_slice((two, True, False), (three, True, False)))
