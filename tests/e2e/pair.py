@@ -155,7 +155,7 @@ class Pair:
 
     def _configured(self, director: str, line: str) -> bool:
         file = f"{self.lab.keepalived[director].run_dir}/keepalived.conf"
-        return line in self.lab.host(director).run(f"cat {file}").out
+        return line in self.lab.host(director).run(f"cat {file}", check=False).out  # none just after a boot
 
     def crash(self, director: str) -> None:
         """Cut its power."""
@@ -173,10 +173,18 @@ class Pair:
         return done.stdout
 
     def restart(self, *directors: str) -> None:
-        """Crash these directors' agents, and start them: they forget how often addresses were lost."""
+        """Crash these directors' agents, and start them: they forget how often addresses were lost.
+
+        Returns when they are at work: meanwhile the group's status calls them Unknown, sooner or later."""
         for name in directors:
-            self.lab.agents[name].stop(SIGKILL)
-            self.lab.agents[name].start()
+            agent = self.lab.agents[name]
+            agent.stop(SIGKILL)
+            mark = agent.log.stat().st_size
+            agent.start()
+            eventually(partial(self._synchronised, name, mark), 60, f"the next agent of {name} is at work")
+
+    def _synchronised(self, director: str, mark: int) -> bool:
+        return "synchronised" in self.lab.agents[director].log.read_text()[mark:]
 
     @contextmanager
     def applied(self, *manifests: Json) -> Iterator[None]:
