@@ -53,6 +53,7 @@ def test_values_render_to_unique_objects_in_the_namespace(values: dict[str, Any]
         ({"image.pullPolicy": "Sometimes"}, "pullPolicy"),
         ({"agent.healthPort": "9440"}, "healthPort"),
         ({"agent.healthPort": 0}, "healthPort"),
+        ({"agent.minReadySeconds": -1}, "minReadySeconds"),
         ({"agent.healthPort": 65536}, "healthPort"),
         ({"agent.nodeSelector": {"a": True}}, "nodeSelector"),
         ({"agent.tolerations": {"operator": "Exists"}}, "tolerations"),

@@ -47,6 +47,26 @@ def test_what_a_kernel_refuses_beside_an_older_one_is_refused(old: Json, young: 
     assert "or choose a directorGroup of other nodes" in second.message
 
 
+def gre(address: str, *, checksum: bool) -> Json:
+    return {"forwarding": {"mode": "Tunnel", "tunnel": {"type": "GRE", "checksum": checksum}}, "addresses": [address]}
+
+
+@pytest.mark.parametrize(("checksum", "words"), [(True, "has GRE without from"), (False, "has GRE with a checksum")])
+def test_gre_with_a_checksum_beside_gre_without_on_the_same_directors_is_refused(checksum: bool, words: str) -> None:
+    first, second = judged(gre("198.18.0.101", checksum=not checksum), gre("198.18.0.102", checksum=checksum))
+    assert first.ok
+    assert second.reason is Reason.TUNNEL_CONFLICT
+    assert second.message.startswith("spec.forwarding.tunnel.checksum: VirtualServer default/old, which is older, ")
+    assert words in second.message
+    assert f"choose {str(not checksum).lower()}" in second.message
+
+
+def test_gre_alike_and_other_tunnels_stand_beside_each_other() -> None:
+    one, gue = gre("198.18.0.101", checksum=True), {"mode": "Tunnel", "tunnel": {"type": "GUE"}}
+    assert all(found.ok for found in judged(one, gre("198.18.0.102", checksum=True)))
+    assert all(found.ok for found in judged(one, {"forwarding": gue, "addresses": ["198.18.0.102"]}))
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -28,6 +28,7 @@ class Reason(enum.StrEnum):
     DIRECTOR_GROUP_NOT_FOUND = "DirectorGroupNotFound"
     DIRECTOR_GROUP_NOT_ACCEPTED = "DirectorGroupNotAccepted"
     MIXED_FAMILIES = "MixedFamilies"
+    TUNNEL_CONFLICT = "TunnelConflict"
     ROUTER_ID_IN_USE = "RouterIdInUse"
     SYNC_ID_IN_USE = "SyncIdInUse"
     GATEWAY_IN_USE = "GatewayInUse"

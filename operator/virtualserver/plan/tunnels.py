@@ -54,7 +54,7 @@ def reception(ways: Iterable[Way]) -> Reception:
     """Return what takes the packets of all these ways.
 
     A GRE device takes packets with a checksum or packets without, and there can be only one between two addresses:
-    of two ways that differ in this alone, the later one counts.
+    of two ways that differ in this alone, which only a change of one leaves for a while, the later one counts.
     """
     links: dict[str, OwnLink] = {}
     ports: set[Decapsulation] = set()

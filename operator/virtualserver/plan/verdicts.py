@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
+from virtualserver.api.enums import ForwardingMode
 from virtualserver.api.reasons import Reason
 from virtualserver.api.virtualserver import Port, VirtualServerSpec
 from virtualserver.model.addresses import read_address
-from virtualserver.model.types import IPAddress, Protocol, ServiceKey
+from virtualserver.model.types import IPAddress, Protocol, ServiceKey, TunnelType
 from virtualserver.plan import groups
 from virtualserver.plan.directors import members
 from virtualserver.plan.findings import Finding
-from virtualserver.plan.forwarding import mixes
+from virtualserver.plan.forwarding import mixes, tunnel
 from virtualserver.plan.realservers import Candidate, resolve
 from virtualserver.plan.world import DirectorGroup, IPNetwork, ObjectKey, VirtualServer, World
 
@@ -53,6 +54,8 @@ class _Context:
     """By node: the oldest virtual server whose connections are mirrored there."""
     mixed: dict[str, ObjectKey] = field(default_factory=dict)
     """By node: the oldest one there with real servers of another family than an address."""
+    gre: dict[str, tuple[ObjectKey, bool]] = field(default_factory=dict)
+    """By node: the oldest one there that wraps packets in GRE, and whether with a checksum."""
 
 
 def judge(world: World) -> dict[ObjectKey, Verdict]:
@@ -95,9 +98,10 @@ def _judge_one(context: _Context, server: VirtualServer) -> Verdict:
     spec = server.spec
     assert spec is not None
     candidates, problems = resolve(context.world, server)
-    finding = _families_allowed(context, server, candidates)
+    finding = _checksum_allowed(context, server) or _families_allowed(context, server, candidates)
     if finding is not None:
         return Verdict(finding)
+    _note_checksum(context, server)
     for key in service_keys(spec):
         context.services[key] = server.key
         context.addresses.setdefault(key.address, server.key)
@@ -224,6 +228,39 @@ def _families_allowed(
     context.mirroring |= {node: server.key for node in directors if mirrored and node not in context.mirroring}
     context.mixed |= {node: server.key for node in directors if mixed and node not in context.mixed}
     return None
+
+
+def _checksum_allowed(context: _Context, server: VirtualServer) -> Finding | None:
+    """Refuse GRE with a checksum beside GRE without on the same directors.
+
+    Between two ends there is one GRE device, which drops what differs (``ip_tunnel.c``: ``ip_tunnel_rcv``). Real
+    servers are not looked at: a pod that moves to another node must not end somebody's service.
+    """
+    assert server.spec is not None
+    for node in _gre_directors(context, server.spec):
+        owner, checksum = context.gre.get(node, (server.key, tunnel(server.spec.forwarding).checksum))
+        if checksum != tunnel(server.spec.forwarding).checksum:
+            words = "with a checksum" if checksum else "without"
+            return Finding(
+                False,
+                Reason.TUNNEL_CONFLICT,
+                f"spec.forwarding.tunnel.checksum: VirtualServer {owner}, which is older, has GRE {words} from {node}, "
+                f"and real servers take only one of the two from it; choose {str(checksum).lower()}, another type, or "
+                "a directorGroup of other nodes",
+            )
+    return None
+
+
+def _note_checksum(context: _Context, server: VirtualServer) -> None:
+    assert server.spec is not None
+    for node in _gre_directors(context, server.spec):
+        context.gre.setdefault(node, (server.key, tunnel(server.spec.forwarding).checksum))
+
+
+def _gre_directors(context: _Context, spec: VirtualServerSpec) -> list[str]:
+    if spec.forwarding.mode is not ForwardingMode.TUNNEL or tunnel(spec.forwarding).type is not TunnelType.GRE:
+        return []
+    return members(context.world.groups[spec.director_group], context.world.nodes)
 
 
 _CHECKS: tuple[Callable[[_Context, VirtualServer], Finding | None], ...] = (
