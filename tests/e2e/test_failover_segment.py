@@ -56,10 +56,12 @@ def test_directors_that_are_parted_both_serve_and_afterwards_the_more_preferred_
 def test_a_link_that_goes_up_and_down_moves_addresses_once_and_is_held_down(pair: Pair) -> None:
     active = pair.active()
     flapping = threading.Thread(target=lambda: nemesis.flap(pair.lab, active, FLAPPING))
-    with pair.watched(), nemesis.meanwhile(flapping):
+    with pair.watched(), pair.connections(20) as clients, nemesis.meanwhile(flapping):
         eventually(lambda: pair.report(active).get("reason") == "HeldDown", FLAPPING, "HeldDown in status")
         pair.note("held down", **pair.report(active))
-    pair.check(history.moves_at_most(pair.history, 2), history.one_owner(pair.history, 1.0))
+        lost = clients.use()
+        pair.states("held down")
+    pair.check(lost, history.moves_at_most(pair.history, 2), history.one_owner(pair.history, 1.0))
     assert pair.report(active)["role"] == "NotReady"
     assert pair.active() == other(active)
     pair.restart(active)  # it has been held down for as long as this test wants to wait
@@ -71,13 +73,17 @@ def test_a_busy_director_and_lost_advertisements_make_nobody_take_over(pair: Pai
     active = pair.active()
     standby = other(active)
     busy = {"active": active, "standby": standby}[loaded]
-    with pair.watched(), guests_first(pair.lab), ExitStack() as faults:
-        faults.enter_context(nemesis.loss(pair.lab, standby, 5, nemesis.ADVERTISEMENTS))
-        faults.enter_context(nemesis.burn(pair.lab, busy))
-        time.sleep(15)
-        dropped = _dropped(pair.lab, standby)
+    with pair.watched(), pair.connections(20) as clients:
+        with guests_first(pair.lab), ExitStack() as faults:
+            faults.enter_context(nemesis.loss(pair.lab, standby, 5, nemesis.ADVERTISEMENTS))
+            faults.enter_context(nemesis.burn(pair.lab, busy))
+            time.sleep(15)
+            dropped = _dropped(pair.lab, standby)
+            pair.states("busy")
+        lost = clients.use()
     pair.figure("advertisements lost", dropped)
     pair.moved(active)
+    pair.check(lost)
     assert dropped >= 2, "none was lost, so this test shows nothing"
     assert pair.status()["activeDirector"] == active
 
