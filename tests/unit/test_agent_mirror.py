@@ -11,6 +11,8 @@ from unit.standby import GROUP, RECEIVER, Case, following, line
 from unit.standby import threads_are_calls as threads_are_calls
 from virtualserver.agent.following import HURRY, LONGEST, PATIENCE
 from virtualserver.api.enums import MirrorState
+from virtualserver.kernel import connections
+from virtualserver.kernel.port import KernelError
 from virtualserver.plan.eligibility import Standing
 
 pytestmark = pytest.mark.usefixtures("threads_are_calls")
@@ -229,16 +231,22 @@ def test_a_planned_failover_is_answered_when_it_has_caught_up_once_more() -> Non
     following(case, check)
 
 
-@pytest.mark.parametrize(("what", "answered"), [("refusal", True), ("receiver", False)])
+def unreadable(_: str) -> int:
+    raise KernelError("no answer")
+
+
+@pytest.mark.parametrize(("what", "answered"), [("refusal", True), ("receiver", False), ("kernel", False)])
 def test_a_planned_failover_from_a_director_whose_agent_is_out_of_reach_is_answered_after_a_while(
-    what: str, answered: bool
+    monkeypatch: pytest.MonkeyPatch, what: str, answered: bool
 ) -> None:
-    """Its kernel mirrors on by itself; but one that has no receiver here is not to be taken over from."""
+    """Its kernel mirrors on by itself; but a node that has no receiver, or cannot read its own kernel, is not fit."""
     case = Case(1000, request="r-1")
     if what == "refusal":
         case.refusal = "out of reach"
-    else:
+    elif what == "receiver":
         case.change(daemons=frozenset())
+    else:
+        monkeypatch.setattr(connections, "key", unreadable)
 
     async def check() -> None:
         await asyncio.sleep(HURRY - 1)

@@ -170,7 +170,8 @@ class Follower:
             now = self._clock()
             self._troubled = max(started, self._told_at) if self._troubled is None else self._troubled
             self._next_try = now + _RETRY
-            if able and now - self._troubled >= HURRY:  # its kernel mirrors by itself, and it is one to be rid of
+            unheard = able and isinstance(error, PeerError)  # else it is this node that is not fit
+            if unheard and now - self._troubled >= HURRY:  # its kernel mirrors by itself, and it is one to be rid of
                 self.answered = self._asked_for(view)
             if now - self._troubled >= PATIENCE:
                 self._tell(mirroring.unknown(str(error)))
