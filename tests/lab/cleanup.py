@@ -11,8 +11,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from lab import links, processes
+from lab import exclusive, links, processes
 from lab.guest import scratch_folder
+from lab.network import management
 
 MARKER = ".virtualserver-lab"
 """A file that says: this folder was made by a lab and may be removed with all it holds."""
@@ -33,11 +34,38 @@ def foreign_owner(lab: str, folder: Path) -> str | None:
     return others[0] if others else None
 
 
-def remove_orphans(lab: str, folder: Path) -> None:
-    """Remove what is left of labs of that name whose folders are gone: nobody can use them or take them down."""
-    for other in {link.folder for link in links.present(lab)} - {"", str(folder)}:
-        if not Path(other).exists():
-            remove(lab, Path(other))
+def remove_dead(name: str, folder: Path) -> list[str]:
+    """Remove what is in the way of that lab and left of labs in other folders that nobody can use any more: the
+    folder is gone, or all that ran there was killed. Files in a folder that is there stay, somebody may want to
+    read them. Returns what it did, one phrase for each lab.
+    """
+    said = []
+    for lab, other in _in_the_way(name, folder):
+        if not other.exists():
+            remove(lab, other)
+            said.append(f"removed what was left of lab `{lab}` in {other}, which is gone")
+        elif not _is_used(lab, other):
+            for link in _own_links(lab, other):
+                links.remove(link.name)
+            shutil.rmtree(scratch_folder(lab), ignore_errors=True)
+            said.append(f"removed the links of lab `{lab}` in {other}, which was killed")
+    return said
+
+
+def _in_the_way(name: str, folder: Path) -> list[tuple[str, Path]]:
+    """Labs in other folders with the same name or the same management addresses."""
+    others = {(link.lab, Path(link.folder)) for link in links.all_labs() if link.folder != str(folder)}
+    return sorted(one for one in others if one[0] == name or management(one[0]) == management(name))
+
+
+def _is_used(lab: str, folder: Path) -> bool:
+    """Something runs there, or is being started, or a guest holds its end of a link (in a container, say, whose
+    processes are not to be seen from here)."""
+    return bool(
+        processes.marked(folder)
+        or exclusive.holder(folder)
+        or any(links.is_connected(link.name) for link in _own_links(lab, folder))
+    )
 
 
 def remove(lab: str, folder: Path) -> list[str]:

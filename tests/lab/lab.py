@@ -143,7 +143,8 @@ class Lab:
             self._build()
             if self.is_up:  # another command was quicker
                 return False
-            cleanup.remove_orphans(self.name, self.folder)
+            for done in cleanup.remove_dead(self.name, self.folder):
+                self.steps.note("lab", done)
             self._refuse_conflicts()
             assets.find_all()
             self._up_or_nothing()

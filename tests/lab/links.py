@@ -6,6 +6,7 @@ notes, and never takes away those of another checkout.
 
 import json
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def refuse_conflicts(lab: str, segment: Segment) -> None:
 
 def exists(name: str) -> bool:
     return Path(f"/sys/class/net/{name}").exists()
+
+
+def is_connected(name: str) -> bool:
+    """It is a tap, and a program holds the other end of it."""
+    link = Path(f"/sys/class/net/{name}")
+    with suppress(OSError):  # gone, or not up
+        return (link / "tun_flags").exists() and (link / "carrier").read_text().strip() == "1"
+    return False
 
 
 def add_bridge(name: str, folder: Path, address: str | None = None) -> None:

@@ -3,15 +3,17 @@
 import os
 import zlib
 
+from lab.guest import CHECKOUT
 from lab.network import management
 
 
 def of_tests() -> str:
-    """The lab that tests share; a second checkout on the machine sets the variable, to 1 to 8 letters and digits.
+    """The lab that tests share, another one for each checkout; who tests one checkout twice at the same time sets the
+    variable, to 1 to 8 letters and digits.
 
     Of several processes that run tests, each has one.
     """
-    name = os.environ.get("VIRTUALSERVER_TEST_LAB", "test")
+    name = os.environ.get("VIRTUALSERVER_TEST_LAB") or f"t{zlib.crc32(bytes(CHECKOUT)):07x}"[:8]
     worker = os.environ.get("PYTEST_XDIST_WORKER") or "gw0"
     return name if worker == "gw0" else beside(name, worker)
 

@@ -97,7 +97,7 @@ def pods(node: int) -> Segment:
 
 POD_BRIDGE = "pods"
 
-_KNOWN_LABS = {"lab": 2, "test": 3, "bench": 4}
+_KNOWN_LABS = {"lab": 2, "bench": 4}
 
 
 def management(name: str) -> Segment:

@@ -88,6 +88,26 @@ def test_what_is_left_of_a_lab_whose_folder_was_removed_is_not_in_the_way(own: O
     assert own.remains() == []
 
 
+def test_a_lab_of_the_name_that_was_killed_in_another_folder_is_not_in_the_way(own: OwnLab) -> None:
+    """A machine that runs tests again and again, each time in a new folder, must not need a person to clean it."""
+    before = replace(own, folder=own.folder.with_name(f"{own.folder.name}-before"))
+    try:
+        with before.start("up") as command:
+            command.said("API server: ")
+            os.kill(command.process.pid, signal.SIGKILL)
+            command.finish()
+        processes.kill_all(processes.marked(before.folder))
+        with own.start("up") as command:
+            command.said(f"removed the links of lab `{own.name}` in {before.folder}, which was killed")
+            command.said("network: ")
+            command.signal_group(signal.SIGINT)
+            assert command.finish().code == 130
+        assert (before.folder / "logs").is_dir()  # for whoever asks what happened
+    finally:
+        assert before.run("down").code == 0
+    assert own.remains() + before.remains() == []
+
+
 @pytest.mark.parametrize("note", ["state.json", "run/etcd.json", "guest-a/server.json"])
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"topology": [], "pid": "x", "token": null}'])
 def test_damaged_notes_do_not_keep_down_from_cleaning(own: OwnLab, note: str, text: str) -> None:
