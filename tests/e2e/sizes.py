@@ -1,9 +1,10 @@
 """A client on a host of the lab: how much fits through a virtual server to an echo service, over TCP and UDP?
 
-    sizes.py ADDRESS PORT
+    sizes.py ADDRESS PORT [tcp | ATTEMPTS]
 
 Prints one line of JSON: ``tcp`` seconds for 256 KiB there and back; ``udp_df`` the largest datagram's IP packet that
 may not be fragmented, as learned from the ICMP messages that came; ``udp`` the sizes that pass when it may be.
+With ``tcp`` it prints the seconds alone. A datagram may be sent so many times (once).
 """
 
 from __future__ import annotations
@@ -66,14 +67,15 @@ def largest_unfragmented(address: str, port: int) -> int:
     return 0
 
 
-def fragmented(address: str, port: int) -> list[int]:
+def fragmented(address: str, port: int, attempts: int) -> list[int]:
     """Return the sizes of payloads, in bytes, that come back when they may be fragmented.
 
-    In IPv6 only the sender fragments: the first that is too long is lost, and by that the sender learns.
+    More attempts than one where a sender must learn: in IPv6, where only the sender fragments, and at the server's
+    end when a part of the path takes less than its link.
     """
     passed: list[int] = []
     for size in (1000, 1472, 1473, 4000, 16000):
-        if any(_comes_back(address, port, size) for _ in range(2 if ":" in address else 1)):
+        if any(_comes_back(address, port, size) for _ in range(attempts)):
             passed.append(size)
     return passed
 
@@ -89,6 +91,9 @@ def _comes_back(address: str, port: int, size: int) -> bool:
 
 
 if __name__ == "__main__":
-    where = sys.argv[1], int(sys.argv[2])
-    measured = {"udp": fragmented(*where), "udp_df": largest_unfragmented(*where), "tcp": tcp(*where)}
-    print(json.dumps(measured), flush=True)
+    where, how = (sys.argv[1], int(sys.argv[2])), sys.argv[3] if sys.argv[3:] else "1"
+    if how == "tcp":
+        print(tcp(*where))
+    else:
+        measured = {"udp": fragmented(*where, int(how)), "udp_df": largest_unfragmented(*where), "tcp": tcp(*where)}
+        print(json.dumps(measured), flush=True)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from unit.builders import director_group, node, store, virtual_server
 from virtualserver.agent.halves import LINGER, SILENCE
+from virtualserver.agent.paths import AGAIN
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.fake import FakeKernel
 from virtualserver.kernel.port import KernelError
-from virtualserver.model.types import DestinationKey, ForwardingMethod, LinkAddress, Protocol, ServiceKey, State
+from virtualserver.model.types import Clamp, DestinationKey, ForwardingMethod, LinkAddress, Protocol, ServiceKey, State
 from virtualserver.model.usage import Usage
 from virtualserver.plan import desired, settings
 from virtualserver.plan.desired import Circumstances, Plan
@@ -163,6 +164,18 @@ def test_what_cannot_be_looked_at_is_kept(tmp_path: Path) -> None:
 
 def _unknown() -> Usage:
     raise KernelError("no /proc")
+
+
+def test_clients_are_told_of_what_the_route_to_a_director_takes_and_again_when_that_changes(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.mode(TUNNEL)
+    assert machine.kernel.rules.clamped == {Clamp(VIP, 1440)}
+    machine.kernel.narrow[ip_address("198.18.0.11")] = 1400
+    machine.rounds(AGAIN)
+    assert machine.kernel.rules.clamped == {Clamp(VIP, 1340)}
+    machine.kernel.narrow.clear()
+    machine.rounds(AGAIN)
+    assert machine.kernel.rules.clamped == {Clamp(VIP, 1440)}
 
 
 def test_an_old_entry_of_the_director_goes_when_it_has_no_connection(tmp_path: Path) -> None:

@@ -109,6 +109,26 @@ def test_a_small_mtu_is_told_with_its_arithmetic() -> None:
     assert reasons(case(**FAR), routed(case(**FAR), FAR_RS, mtu=1400)) == []  # there TCP finds its length by itself
 
 
+def test_links_that_are_small_everywhere_are_no_fault_of_a_tunnel_for_what_is_wrapped_follows_them() -> None:
+    of, small = case(**TUNNEL), {"eth0": LinkFact(1400)}
+    answers = dict.fromkeys(questions([of], small).pings, "eth0")
+    assert reasons(of, replace(routed(of, RS, mtu=1400), links=small, pings=answers)) == []
+    (fault,) = faults(of, replace(routed(of, RS, mtu=1300), links=small, pings=answers))
+    assert "takes 1300 bytes" in fault.message
+    assert "1400 = 1380 of a client + 20 of the tunnel" in fault.message
+
+
+def test_a_wider_link_must_carry_what_a_client_sends_and_what_the_tunnel_adds() -> None:
+    of = case(**TUNNEL)
+    of = replace(of, own=(*of.own, LinkAddress("eth1", A("198.18.1.11"), 24)))
+    wide = {"eth0": LinkFact(1500), "eth1": LinkFact(9000)}
+    facts = replace(routed(of, RS, link="eth1", mtu=9000), links=wide)
+    answers = dict.fromkeys(questions([of], wide).pings, "eth1")
+    assert reasons(of, replace(facts, pings=answers)) == []
+    (fault,) = faults(of, replace(facts, pings={one: link for one, link in answers.items() if one.size <= 1500}))
+    assert "1520 = 1500 of a client + 20 of the tunnel" in fault.message
+
+
 def test_large_packets_that_get_lost_on_the_way_show_a_small_mtu() -> None:
     of = case(**TUNNEL)
     assert reasons(of, fine(of, pings={Ping(RS): "eth0"})) == [Reason.MTU_TOO_SMALL]
@@ -177,13 +197,6 @@ def test_a_strict_filter_counts_only_where_the_way_back_is_another() -> None:
         assert reasons(of, facts) == []
     loose = LinkFact(1500, rp_filter=2, rp_filter_all=1)  # the kernel takes the larger one
     assert reasons(of, replace(routed(of, A("203.0.113.1"), link="eth9"), links={"eth0": loose})) == []
-
-
-def test_a_node_with_a_small_link_says_so_itself() -> None:
-    of = case("node-1", ports=[{"port": 53, "protocol": "UDP"}], monitors=[], **TUNNEL)
-    assert reasons(of, fine(of, links={"eth0": LinkFact(1400)})) == [Reason.MTU_TOO_SMALL]
-    assert reasons(case("node-1", **TUNNEL), fine(case("node-1", **TUNNEL), links={"eth0": LinkFact(1400)})) == []
-    assert reasons(case("node-1", **DIRECT), fine(case("node-1", **DIRECT), links={"eth0": LinkFact(1400)})) == []
 
 
 def test_a_director_whose_link_is_down() -> None:

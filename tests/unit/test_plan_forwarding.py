@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from unit.builders import Json, director_group, endpoint, endpoint_slice, node, service, store, virtual_server
@@ -162,7 +162,7 @@ def test_a_pod_whose_node_is_not_known_gets_nothing_and_the_status_says_why() ->
     assert only.health.reason is Reason.ENDPOINT_WITHOUT_NODE
 
 
-def test_clients_are_told_of_segments_that_fit_through_the_tunnel_to_the_nodes_own_link() -> None:
+def test_clients_are_told_of_segments_that_fit_through_the_tunnel_and_the_way() -> None:
     spec: Json = {"forwarding": {"mode": "Tunnel"}, "realServers": OVER_PODS}
     world = store(
         virtual_servers=[virtual_server(**spec)],
@@ -172,7 +172,8 @@ def test_clients_are_told_of_segments_that_fit_through_the_tunnel_to_the_nodes_o
         slices=[PODS],
     ).world()
     verdicts = judge(world)
-    for mtu, segment in ((1500, 1440), (9000, 8940)):
-        circumstances = desired.Circumstances(mtus={IPv4Address("198.18.0.31"): mtu})
+    link, way = ip_address("198.18.0.31"), ip_address("198.18.0.11")
+    for mtus, segment in (({link: 1500}, 1440), ({link: 9000}, 8940), ({link: 1500, way: 1400}, 1340), ({}, 1440)):
+        circumstances = desired.Circumstances(mtus=mtus)
         plan = desired.plan(world, verdicts, lambda *_: UP, "node-1", circumstances)
         assert plan.state.rules.clamped == {Clamp(IPv4Address("198.18.0.100"), segment)}

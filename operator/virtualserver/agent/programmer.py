@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from virtualserver.agent.attempts import Attempts
 from virtualserver.agent.halves import Halves
+from virtualserver.agent.paths import Paths
 from virtualserver.agent.patience import PATIENCE, Patience
 from virtualserver.agent.record import Record
 from virtualserver.agent.succession import Succession
@@ -21,7 +22,7 @@ from virtualserver.api.reasons import Reason
 from virtualserver.kernel.modules import missing_module
 from virtualserver.kernel.port import Kernel, KernelError
 from virtualserver.model.operations import DaemonOperation, Operation, Outcome, ReplaceRules, WriteSysctl
-from virtualserver.model.types import Owned, State
+from virtualserver.model.types import IPAddress, Owned, State
 from virtualserver.model.usage import Usage
 from virtualserver.plan import settings, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
@@ -102,6 +103,7 @@ class Programmer:
         spent: Callable[[], float] = spent_by_programs,
     ) -> None:
         """``patience`` in seconds is given to keepalived before its part of the work is done here."""
+        self._paths = Paths(kernel.mtu_to)
         self._spent = spent
         self._patience = Patience(patience)
         self._mirroring_after = 0.0
@@ -111,6 +113,7 @@ class Programmer:
         self._clock = clock
         self._attempts = Attempts()
         self._rules_due: float | None = None
+        self._mtus: dict[IPAddress, int] = {}
         self._fresh = False
         self._state = State()
         self._expire_until: float | None = None
@@ -218,16 +221,19 @@ class Programmer:
     def _plan(self, make_plan: MakePlan, actual: State) -> tuple[Plan, dict[ObjectKey, Finding]]:
         now = self._clock()
         leaving = now < (self._expire_until or 0.0)
-        mtus = {one.address: actual.mtus[one.link] for one in actual.addresses if one.link not in actual.own_links}
         circumstances = Circumstances(
             self._attempts.suspended(now),
             leaving,
             tracking=settings.TRACKING in self.owned.sysctls and actual.sysctls.get(settings.TRACKING) == "1",
             uplinks=settings.uplinks(actual),
-            mtus=mtus,
+            mtus=self._mtus,
             own=vrrp.own_addresses(actual),
         )
         plan = make_plan(actual, circumstances)
+        if (mtus := self._measured(plan, actual, now)) != self._mtus:
+            self._mtus = mtus
+            circumstances = replace(circumstances, mtus=mtus)
+            plan = make_plan(actual, circumstances)
         if _leaving(self._succeeded(plan, actual, now), actual):
             self._expire_until = now + EXPIRE_FOR
             circumstances = replace(circumstances, leaving=True)
@@ -240,6 +246,12 @@ class Programmer:
             plan = make_plan(actual, replace(circumstances, suspended=circumstances.suspended | found.keys()))
         self._ended |= bool(plan.state.ending)
         return self._succeeded(plan, actual, now), found
+
+    def _measured(self, plan: Plan, actual: State, now: float) -> dict[IPAddress, int]:
+        """Return how large packets may be: on the links of this node's addresses, on the ways to its tunnels' ends."""
+        links = {one.address: actual.mtus[one.link] for one in actual.addresses if one.link not in actual.own_links}
+        peers = {link.remote for link in plan.state.own_links.values() if link.remote is not None}
+        return links | dict(self._paths.mtus(peers, now))
 
     def _succeeded(self, plan: Plan, actual: State, now: float) -> Plan:
         """Return a plan with what connections of a mode before a change still use."""

@@ -131,6 +131,7 @@ class FakeKernel:
         self.failover = FakeFailover()
         self.kept: dict[IPAddress, int] = {}
         self.used = Usage()
+        self.narrow: dict[IPAddress, int] = {}
         self.unreadable = ""
         self.writes = 0
         self.reads = 0
@@ -165,6 +166,10 @@ class FakeKernel:
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Apply all in their order; return one outcome each."""
         return [self._apply_one(operation) for operation in operations]
+
+    def mtu_to(self, peer: IPAddress) -> int:
+        """Return what a test has put into ``narrow``, else the links' own MTU."""
+        return self.narrow.get(peer, 1500)
 
     def usage(self) -> Usage:
         """Return what tests say is used; raises KernelError when told to by ``unreadable``."""

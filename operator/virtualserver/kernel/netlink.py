@@ -18,6 +18,7 @@ from virtualserver.kernel.syncdaemons import SyncDaemons
 from virtualserver.kernel.sysctls import Sysctls
 from virtualserver.kernel.usage import usage
 from virtualserver.kernel.vrrp import Elections, Vrrp
+from virtualserver.kernel.ways import way
 from virtualserver.model.operations import (
     AddAddress,
     AddDecapsulation,
@@ -131,6 +132,10 @@ class Netlink:
         finally:
             self._changes.close()
         return outcomes
+
+    def mtu_to(self, peer: IPAddress) -> int:
+        """Return how many bytes fit into a packet to a peer; raises KernelError when there is no route to it."""
+        return way(peer).mtu
 
     def usage(self) -> Usage:
         """Return what connections use now; raises KernelError."""

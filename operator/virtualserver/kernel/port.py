@@ -37,6 +37,10 @@ class Kernel(Protocol):
         """Apply all operations in their order and return one outcome each; a refused one stops none of the others."""
         ...
 
+    def mtu_to(self, peer: IPAddress) -> int:
+        """Return how many bytes fit into a packet to a peer, as its route says; raises KernelError without one."""
+        ...
+
     def usage(self) -> Usage:
         """Return what connections use now; raises KernelError. Costs a look at every socket."""
         ...

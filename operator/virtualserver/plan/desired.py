@@ -63,7 +63,8 @@ class Circumstances:
     is being taken out, so connections to it should end rather than wait. ``repairing``: another program removed
     something of ours, so connections must wait for it. ``tracking``: connections through us may have
     been translated, and live by being tracked. ``uplinks``: the node's links to others.
-    ``mtus``: bytes that fit into a packet of the link that holds each of the node's addresses.
+    ``mtus``: bytes that fit into a packet of the link that holds each of the node's addresses, and of the way to each
+    peer of a tunnel.
     ``own``: the node's own addresses. ``standing``: what it is to its groups.
     """
 

@@ -13,9 +13,9 @@ from ipaddress import ip_interface, ip_network
 from virtualserver.api.enums import ForwardingMode
 from virtualserver.api.reasons import Reason
 from virtualserver.model.facts import Answer, Facts, LinkFact, Ping, Route
-from virtualserver.model.types import IPAddress, Protocol
+from virtualserver.model.types import IPAddress
 from virtualserver.plan.forwarding import direct, tunnel
-from virtualserver.plan.preflight import Case, bypassable, needed
+from virtualserver.plan.preflight import Case, bypassable, needed, sizes
 from virtualserver.plan.tunnels import overhead
 
 
@@ -105,13 +105,15 @@ def _unknown_source(case: Case, facts: Facts) -> Iterator[Fault]:
 def _small_mtu(case: Case, facts: Facts) -> Iterator[Fault]:
     if not direct(case.spec.forwarding):
         return
-    size = needed(case, facts.links)
+    clients = facts.links.get(case.group.interface)
     for receiver, route in _routes(case, facts):
+        link = facts.links.get(route.link)
+        if link is None or clients is None:
+            continue
+        size = needed(case, receiver, link.mtu, clients.mtu)
         if route.mtu < size:
-            text = (
-                f"link {route.link} (or its route) takes {route.mtu} bytes towards real server {receiver}, needed are "
-            )
-        elif Ping(receiver) in facts.pings and Ping(receiver, size) not in facts.pings:
+            text = f"the way over {route.link} takes {route.mtu} bytes towards real server {receiver}, needed are "
+        elif size in sizes(case, receiver, facts.links) and _answers_small_only(receiver, size, facts):
             text = (
                 f"real server {receiver} answers small packets over {route.link}, but none of {size} bytes; needed are "
             )
@@ -119,6 +121,10 @@ def _small_mtu(case: Case, facts: Facts) -> Iterator[Fault]:
             continue
         out = "raise the MTU of every link on the way, or let real servers announce shorter segments"
         yield Fault(Reason.MTU_TOO_SMALL, str(receiver), f"{text}{_arithmetic(case, receiver, size)}: {out}")
+
+
+def _answers_small_only(receiver: IPAddress, size: int, facts: Facts) -> bool:
+    return Ping(receiver) in facts.pings and Ping(receiver, size) not in facts.pings
 
 
 def _arithmetic(case: Case, receiver: IPAddress, size: int) -> str:
@@ -253,24 +259,6 @@ def _filter(name: str, link: LinkFact) -> str:
     return f"net.ipv4.conf.all.rp_filter={link.rp_filter_all}, net.ipv4.conf.{name}.rp_filter={link.rp_filter}"
 
 
-def _small_mtu_at_node(case: Case, facts: Facts) -> Iterator[Fault]:
-    """TCP needs no more than the link takes: the segments that are announced follow it."""
-    if case.mode is not ForwardingMode.TUNNEL or all(
-        Protocol(port.protocol) is Protocol.TCP for port in case.spec.ports
-    ):
-        return
-    size = needed(case, facts.links)
-    links = {route.link for one in case.sources if (route := facts.routes.get(one)) is not None and not route.refused}
-    for name in sorted(links):
-        known = facts.links.get(name)
-        if known is not None and known.mtu < size:
-            what = _arithmetic(case, case.local[0], size)
-            text = (
-                f"link {name} of real server {case.local[0]} takes {known.mtu} bytes, needed are {what}: raise its MTU"
-            )
-            yield Fault(Reason.MTU_TOO_SMALL, str(case.local[0]), text)
-
-
 def _routes(case: Case, facts: Facts) -> Iterator[tuple[IPAddress, Route]]:
     for receiver in case.receivers:
         route = facts.routes.get(receiver)
@@ -299,4 +287,4 @@ _OF_DIRECTOR: tuple[_Check, ...] = (
     _director_without_route,
     _strict_at_director,
 )
-_OF_NODE: tuple[_Check, ...] = (_no_route_to_clients, _strict_at_node, _small_mtu_at_node)
+_OF_NODE: tuple[_Check, ...] = (_no_route_to_clients, _strict_at_node)

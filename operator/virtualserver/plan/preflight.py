@@ -20,11 +20,9 @@ from virtualserver.plan import directors, receiving, vrrp
 from virtualserver.plan.forwarding import direct, receiver_of, tunnel, usable
 from virtualserver.plan.parts import host_address
 from virtualserver.plan.realservers import Candidate, Wish
+from virtualserver.plan.tunnels import overhead
 from virtualserver.plan.verdicts import Verdict
 from virtualserver.plan.world import Node, ObjectKey, VirtualServer, World
-
-WRAPPED = 1500
-"""Bytes of the largest wrapped packet of TCP: what ``receiving.Half.mtu`` assumes of the way, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +155,7 @@ def _of_director(case: Case, links: Mapping[str, LinkFact]) -> Questions:
         if direct(case.spec.forwarding) and (source := case.address(virtual.version)) is not None
     )
     pings = frozenset(
-        Ping(one, size) for one in case.receivers for size in sizes(case, links) if direct(case.spec.forwarding)
+        Ping(one, size) for one in case.receivers for size in sizes(case, one, links) if direct(case.spec.forwarding)
     )
     if case.active and bypassable(case):
         pings |= {Ping(receiver) for _, receiver in case.pairs}
@@ -176,17 +174,21 @@ def bypassable(case: Case) -> bool:
     return case.mode is ForwardingMode.NAT and not (nat and nat.source_translation)
 
 
-def sizes(case: Case, links: Mapping[str, LinkFact]) -> tuple[int, ...]:
-    """Return the sizes of packets, in bytes, that must reach a real server that answers clients itself."""
-    return SMALL, needed(case, links)
-
-
-def needed(case: Case, links: Mapping[str, LinkFact]) -> int:
+def needed(case: Case, receiver: IPAddress, link: int, clients: int) -> int:
     """Return the largest packet, in bytes, that a director sends to a real server that answers clients itself.
 
-    Wrapped ones are kept to this by the segment length that real servers announce; others are as clients send them.
+    ``clients`` is the MTU of the link towards the clients, ``link`` that of the link towards the real server: what a
+    director wraps is kept to the latter, by the segment length that real servers announce or by an ICMP message.
     """
-    if case.mode is ForwardingMode.TUNNEL:
-        return WRAPPED
-    known = links.get(case.group.interface)
-    return known.mtu if known is not None else WRAPPED
+    if case.mode is not ForwardingMode.TUNNEL:
+        return clients
+    return min(link, clients + overhead(tunnel(case.spec.forwarding), receiver.version))
+
+
+def sizes(case: Case, receiver: IPAddress, links: Mapping[str, LinkFact]) -> set[int]:
+    """Return the sizes of packets to ask with, in bytes: which link leads to the real server is not known yet."""
+    clients = links.get(case.group.interface)
+    if clients is None:
+        return {SMALL}
+    ways = {links[one.link].mtu for one in case.own if one.link in links}
+    return {SMALL} | {needed(case, receiver, mtu, clients.mtu) for mtu in ways}

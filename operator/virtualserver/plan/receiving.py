@@ -72,16 +72,20 @@ def node(
     nodes: Mapping[str, Node],
     mtus: Mapping[IPAddress, int],
 ) -> Part:
-    """Return what a node needs that is a real server, or has pods that are; ``mtus`` are those of its addresses."""
+    """Return what a node needs that is a real server, or has pods that are.
+
+    ``mtus`` in bytes are those of its addresses' links and of the ways to directors; what is not known is left out.
+    """
     everyone = [one for listed in by_port.values() for one in listed]
     named = {one.candidate.key.address for one in everyone if not one.candidate.node}
     ends = frozenset(here.internal) | (named & here.addresses)
+    sources = directors(group, nodes) - here.addresses
     half = Half(
         tuple(ip_address(text) for text in spec.addresses),
         spec.forwarding,
-        directors(group, nodes) - here.addresses,
+        sources,
         ends,
-        min((mtus[one] for one in ends if one in mtus), default=1500),
+        min((mtus[one] for one in ends | sources if one in mtus), default=1500),
     )
     pods = {port for port, listed in by_port.items() if any(one.candidate.node == here.name for one in listed)}
     services = {
