@@ -166,6 +166,18 @@ def test_while_directors_contradict_each_other_degraded_stays_as_it_is() -> None
         assert [one for one in status["conditions"] if one["type"] == "Degraded"] == before
 
 
+def test_a_director_that_was_lost_is_told_before_it_is_known_whether_it_lives() -> None:
+    standing = {"type": "Degraded", "status": "False", "reason": "DirectorsReady", "message": "m"}
+    failover = {"node": "director-2", "before": "director-1", "reason": "DirectorLost"}
+    said = {"directors": [builders.director("director-2")], "activeDirector": "director-2", "lastFailover": failover}
+    group = world().groups["default"]
+    lost = group_status(group, world(), group_seen(said), contradicted={"conditions": [standing]})
+    assert conditions(lost)["Degraded"] == ("True", "DirectorUnreachable")
+    said["lastFailover"] = failover | {"reason": "Requested"}
+    handed_over = group_status(group, world(), group_seen(said), contradicted={"conditions": [standing]})
+    assert conditions(handed_over)["Degraded"] == ("False", "DirectorsReady")
+
+
 MIRRORING = {"virtual_servers": [builders.virtual_server(connectionMirroring=True)]}
 
 

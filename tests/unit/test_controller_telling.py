@@ -130,7 +130,7 @@ def test_a_dead_director_that_said_it_was_active_makes_no_two_owners() -> None:
     it.say(ONE, TWO, lastFailover=FIRST)
     it.agents.rounds, it.agents.answered = 5, {"director-1": 5, "director-2": 5}
     assert it.say(ONE, director("director-2"), active="director-2", lastFailover=LOST) is None
-    assert it.condition("Degraded") == ("False", "DirectorsReady"), "as it was"
+    assert it.condition("Degraded") == ("True", "DirectorUnreachable"), "the standby has said why it took over"
     assert it.condition("Available") == ("True", "DirectorActive")
     assert it.agents.awaited
     it.agents.rounds, it.agents.answered = 8, {"director-1": 5, "director-2": 8}

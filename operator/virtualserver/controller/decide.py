@@ -114,7 +114,7 @@ def group_status(
     """Return what the controller says of a director group.
 
     ``contradicted`` is the whole status while its directors contradict each other: what it says of ``Degraded`` then
-    stays.
+    stays, unless one was lost.
     """
     members = directors.members(group, world.nodes)
     accepted = verdicts_on_groups.judge(world)[group.name]
@@ -124,11 +124,12 @@ def group_status(
         condition(ConditionType.ACCEPTED, accepted, group.generation),
         _or_unknown(ConditionType.AVAILABLE, groups.available(seen), group.generation),
     ]
-    if contradicted is not None:
-        conditions += _standing(contradicted, ConditionType.DEGRADED)
-    else:
-        wrong = groups.degraded(seen, group.spec.max_directors if group.spec else len(members))
+    most = group.spec.max_directors if group.spec else len(members)
+    wrong = groups.degraded(seen, most) if contradicted is None else groups.doubted(seen)
+    if wrong is not None:
         conditions.append(condition(ConditionType.DEGRADED, wrong, group.generation))
+    else:
+        conditions += _standing(contradicted or {}, ConditionType.DEGRADED)
     status: Json = {"observedGeneration": group.generation, "conditions": conditions}
     standbys = groups.standbys(seen)
     return status | ({"standbys": standbys} if standbys else {})

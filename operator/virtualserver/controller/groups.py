@@ -47,6 +47,18 @@ def degraded(seen: GroupSeen, most: int) -> Finding:
     return Finding(False, Reason.DIRECTORS_READY, f"directors that are ready: {ready}")
 
 
+def doubted(seen: GroupSeen) -> Finding | None:
+    """Return what is wrong while two say that they are active, where one of them took over because the other was not
+    heard any more: that is known before it is known whether the other one lives."""
+    told = dict(seen.failover)
+    if told.get("reason") != Reason.DIRECTOR_LOST or told.get("node") != seen.active or not told.get("before"):
+        return None
+    text = (
+        f"{seen.active} took over, for it did not hear {told['before']} any more; whether that lives is being found out"
+    )
+    return Finding(True, Reason.DIRECTOR_UNREACHABLE, text)
+
+
 def mirrored(seen: GroupSeen) -> tuple[Finding, bool]:
     """Return whether a standby has the connections of the active director, and whether that is known."""
     standbys = seen.having(GroupRole.STANDBY)
