@@ -23,11 +23,22 @@ free_gue() {
   ! opened "$@" || fail "another program opened UDP port $1 for GUE on this machine; close it there first"
 }
 
-uplinks() { # links that hold addresses: those on which somebody may ask for one
-  ip -o address show | while read -r _ link _; do echo "${link%%@*}"; done | sort -u | while read -r link; do
-    [ "$link" = lo ] || ours "$link" || echo "$link"
-  done
+uplinks() { # links on which others may ask by ARP for an address that is anywhere on this machine
+  ip -d -o link show | while read -r _ link flags rest; do
+    link=${link%:} link=${link%%@*}
+    case $link,$flags in gretap0,* | erspan0,* | *LOOPBACK* | *NOARP*) continue ;; esac
+    case $rest in # a port of a bridge or bond is not asked itself; into a container, only with a network on it
+      *"group $MARK "*) continue ;;
+      *" master "*) case $rest in *vrf_slave*) ;; *) continue ;; esac ;;
+    esac
+    case $rest in
+      *' link-netns'*'\    veth '* | *' link-netns'*'\    netkit '*) has_network "$link" || continue ;;
+    esac
+    echo "$link"
+  done | sort
 }
+
+has_network() { ip -o -4 address show dev "$1" | grep -q -v '/32 '; }
 
 each() { # BEFORE AFTER: the names of a setting of every uplink
   uplinks | while read -r link; do echo "$1$(printf %s "$link" | tr . /)$2"; done
