@@ -61,6 +61,7 @@ def test_links_are_told_apart_by_whether_they_answer_when_somebody_asks(kernel: 
 _RULES = Rules(
     tunnelled=frozenset(Admission(6080, ip_address(one)) for one in ("198.18.1.11", "198.18.1.12", "fd00:18:1::11")),
     clamped=frozenset(Clamp(ip_address(one), 1400) for one in ("198.18.0.100", "fd00:18::100")),
+    sealed=frozenset(ip_address(one) for one in ("198.18.0.100", "fd00:18::100")),
 )
 
 
@@ -75,6 +76,8 @@ _RULES = Rules(
         "ip6tables-legacy -t mangle -F",
         "iptables-legacy -t mangle -D POSTROUTING 1",
         "ip6tables-legacy -t mangle -F VIRTUALSERVER-MSS",
+        "iptables-legacy -t mangle -D INPUT -i gre0 -j VIRTUALSERVER-SEAL",
+        "ip6tables-legacy -t mangle -I VIRTUALSERVER-SEAL -j RETURN",
     ],
 )
 def test_another_hand_in_the_tables_is_seen_and_repaired(kernel: Kernel, command: str) -> None:

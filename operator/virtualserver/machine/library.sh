@@ -109,15 +109,23 @@ put_settings_back() {
   done
 }
 
-set_rules() { # iptables|ip6tables TABLE HOOK CHAIN; the rules on standard input, none: no chain
+jump_rules() { # HOOK CHAIN [LINK ...]: what jumps to it, from packets that come in by these links or from all
+  hook=$1 chain=$2
+  shift 2
+  [ $# -gt 0 ] || echo "-A $hook -j $chain"
+  for link in "$@"; do echo "-A $hook -i $link -j $chain"; done
+}
+
+set_rules() { # iptables|ip6tables TABLE HOOK CHAIN [LINK ...]; the rules on standard input, none: no chain
   lines=$(cat)
+  wanted=$(shift 2 && jump_rules "$@" | sort)
   complaint="no $1-nft and no $1-legacy is installed"
   for program in "$1-nft" "$1-legacy"; do
     installed=$("$program-save" -t "$2" 2>/dev/null) || continue
     there=$(printf '%s\n' "$installed" | sed -n "s/^-A $4 //p")
-    jumps=$(printf '%s\n' "$installed" | grep -x -e "-A $3 -j $4" || :)
+    jumps=$(printf '%s\n' "$installed" | grep -x -e "-A $3\( -i [^ ]*\)\{0,1\} -j $4" | sort)
     if [ -n "$lines" ]; then
-      [ "$there" != "$lines" ] || [ "$jumps" != "-A $3 -j $4" ] || return 0
+      [ "$there" != "$lines" ] || [ "$jumps" != "$wanted" ] || return 0
     elif ! printf '%s\n' "$installed" | grep -q "^:$4 "; then
       continue
     fi
@@ -134,7 +142,7 @@ new_rules() { # TABLE HOOK CHAIN: replaced at once, so that there is no moment w
   [ -z "$jumps" ] || printf '%s\n' "$jumps" | sed 's/^-A/-D/'
   if [ -n "$lines" ]; then
     printf '%s\n' "$lines" | sed "s/^/-A $3 /"
-    printf -- '-I %s 1 -j %s\n' "$2" "$3"
+    printf '%s\n' "$wanted" | sed "s/^-A $2/-I $2 1/"
   else
     printf -- '-X %s\n' "$3"
   fi

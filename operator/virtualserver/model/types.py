@@ -194,6 +194,8 @@ class Rules:
     ``members``: VRRP and mirrored connections are taken only from these.
     ``clamped``: handshakes from these addresses announce no longer segment, so that what clients send still fits
     when a director has wrapped it.
+    ``sealed``: what comes to these addresses out of the kernel's own tunnel devices (``CATCH_ALL``) is dropped: it
+    may come from anybody.
     """
 
     guarded: frozenset[ServiceKey] = frozenset()
@@ -202,6 +204,7 @@ class Rules:
     clamped: frozenset[Clamp] = frozenset()
     tracked: frozenset[int] = frozenset()
     members: frozenset[Member] = frozenset()
+    sealed: frozenset[IPAddress] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
