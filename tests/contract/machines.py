@@ -147,7 +147,9 @@ def receiving(ways: Iterable[Way], services: dict[ServiceKey, Service] | None = 
         services=services or {},
         addresses=frozenset(held),
         sysctls=settings.real_server(["eth0"], links, services or ()),
-        rules=Rules(tunnelled=found.admissions, clamped=frozenset(clamps)),
+        rules=Rules(
+            tunnelled=found.admissions, clamped=frozenset(clamps), sealed=frozenset(VIP.values() if ways else ())
+        ),
         own_links=links,
         decapsulations=found.decapsulations,
     )

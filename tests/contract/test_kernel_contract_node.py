@@ -183,6 +183,9 @@ _MEMBERS = frozenset(
 _CLAMPED = frozenset({Clamp(service().address, 1400), Clamp(service(6).address, 1)})
 
 
+_SEALED = frozenset(service(version).address for version in (4, 6))
+
+
 class TestRules:
     @pytest.mark.parametrize(
         "rules",
@@ -197,9 +200,10 @@ class TestRules:
             Rules(members=_MEMBERS),
             Rules(members=frozenset({Member("eth0", ip_address("198.18.0.11"))})),
             Rules(members=frozenset({Member("eth0", ip_address("fd00:18::11"), 8848)})),
+            Rules(sealed=_SEALED),
             Rules(tracked=frozenset({4})),
             Rules(tracked=frozenset({4, 6}), translated=_TRANSLATED),
-            Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED, members=_MEMBERS),
+            Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED, members=_MEMBERS, sealed=_SEALED),
         ],
     )
     def test_read_back_change_and_remove(self, kernel: Kernel, rules: Rules) -> None:
@@ -214,7 +218,7 @@ class TestRules:
         assert kernel.read(rules=True).rules == Rules()
 
     def test_flush_is_seen_and_repaired(self, kernel: Kernel, world: World) -> None:
-        rules = Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED, members=_MEMBERS)
+        rules = Rules(_GUARDED, _TRANSLATED, _TUNNELLED, _CLAMPED, members=_MEMBERS, sealed=_SEALED)
         do(kernel, ReplaceRules(rules))
         world.flush_rules()
         assert kernel.read(rules=True).rules == Rules()

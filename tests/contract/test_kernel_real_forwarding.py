@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from itertools import product
 
@@ -87,6 +88,42 @@ def test_packets_of_others_than_directors_end_at_the_node(world: Machines) -> No
             sender.call(wrap_and_send, tunnel, packet, inner, target)
     await_(lambda: len(world.echo.received) >= len(cases))
     assert world.echo.received == {f"director {number}".encode() for number in range(len(cases))}
+
+
+DEVICES = ("tunl0", "sit0", "gre0", "ip6tnl0", "ip6gre0")
+
+
+@pytest.fixture
+def catching_all(world: Machines) -> Iterator[Machines]:
+    """The node's own tunnel devices are set up by another hand, as a pod network's ``tunl0`` is."""
+    node = world.node.place
+    world.node.bring(receiving(world.ways([IPIP, GRE])))  # brings the modules
+    for number, name in enumerate(DEVICES):
+        node.run(f"ip link set {name} up && ip addr add 10.97.0.{number}/32 dev {name}")
+        node.sysctl(f"net/ipv4/conf/{name}/rp_filter", 2)
+    yield world
+    for name in DEVICES:
+        node.run(f"ip addr flush dev {name}; ip link set {name} down")
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["as we set it up", "without the rule"])
+def test_devices_that_take_packets_from_anybody_take_none_for_a_virtual_address(
+    catching_all: Machines, sealed: bool
+) -> None:
+    world = catching_all
+    wanted = receiving(world.ways([IPIP, GRE]))
+    world.node.bring(wanted if sealed else replace(wanted, rules=replace(wanted.rules, sealed=frozenset())))
+    # Of the two versions in IPv6 ``ip6tnl0`` takes IPv6 unless it is told otherwise (``ip6_tunnel.c``).
+    cases = [one for one in product((IPIP, GRE), (4, 6), (4, 6)) if one != (IPIP, 4, 6)]
+    for number, (tunnel, inner, outer) in enumerate(cases):
+        target = world.node.place.address(outer)
+        for sender, word in ((world.stranger, "stranger"), (world.director.place, "director")):
+            packet = datagram(world.client.address(inner), VIP[inner], PORT, f"{word} {number}".encode())
+            sender.call(wrap_and_send, tunnel, packet, inner, target)
+    senders = ("director",) if sealed else ("director", "stranger")
+    expected = {f"{word} {number}".encode() for word in senders for number in range(len(cases))}
+    await_(lambda: len(world.echo.received) >= len(expected))
+    assert world.echo.received == expected
 
 
 def test_gue_is_no_way_around_a_packet_filter(world: Machines) -> None:

@@ -40,9 +40,28 @@ def test_family_number_may_change(kernel: Netlink) -> None:
     assert kernel.read().decapsulations == {one}
 
 
+def test_links_are_told_apart_by_whether_they_answer_when_somebody_asks(kernel: Kernel) -> None:
+    """What each answers was seen on the wire: ``tests/e2e/test_spare_links.py``."""
+    before = kernel.read().asked
+    run("ip netns add place-inner")
+    try:
+        for link in ("plain0 type veth peer name plain1", "inner0 type veth peer name eth0 netns place-inner"):
+            run(f"ip link add {link}")
+        for link in ("port0 type veth peer name port1", "bridge0 type bridge", "bundle0 type bond", "mute0 type dummy"):
+            run(f"ip link add {link}")
+        run("ip link set port0 master bridge0 && ip link set port1 master bundle0")
+        run("ip link add link plain0 name above0 type macvlan && ip link set plain1 arp off")
+        found = kernel.read()
+    finally:
+        run("ip netns del place-inner; for name in plain0 port0 bridge0 bundle0 mute0; do ip link del $name; done")
+    assert found.asked - before == {"plain0", "above0", "inner0", "bridge0", "bundle0"}
+    assert found.inward == {"inner0"}
+
+
 _RULES = Rules(
     tunnelled=frozenset(Admission(6080, ip_address(one)) for one in ("198.18.1.11", "198.18.1.12", "fd00:18:1::11")),
     clamped=frozenset(Clamp(ip_address(one), 1400) for one in ("198.18.0.100", "fd00:18::100")),
+    sealed=frozenset(ip_address(one) for one in ("198.18.0.100", "fd00:18::100")),
 )
 
 
@@ -57,6 +76,8 @@ _RULES = Rules(
         "ip6tables-legacy -t mangle -F",
         "iptables-legacy -t mangle -D POSTROUTING 1",
         "ip6tables-legacy -t mangle -F VIRTUALSERVER-MSS",
+        "iptables-legacy -t mangle -D INPUT -i gre0 -j VIRTUALSERVER-SEAL",
+        "ip6tables-legacy -t mangle -I VIRTUALSERVER-SEAL -j RETURN",
     ],
 )
 def test_another_hand_in_the_tables_is_seen_and_repaired(kernel: Kernel, command: str) -> None:

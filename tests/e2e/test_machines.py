@@ -172,6 +172,32 @@ def test_the_printed_script_does_what_the_command_does_and_takes_it_back(
         assert one.run_script("remove").startswith("nothing to do")
 
 
+def test_links_without_an_address_are_quiet_by_the_command_and_by_the_script(lab: Lab, machines: list[Machine]) -> None:
+    """Those that answer when somebody asks: no port of a bridge, and no link into a container without a network."""
+    one = machines[0]
+    lab.guest.run("for name in inner0 inner1; do ip -n rs-1 link add $name type veth peer name $name netns rs-3; done")
+    try:
+        one.host.run(
+            "ip link add link eth0 name spare0 type macvlan && ip link add bridge0 type bridge && "
+            "ip link add port0 type veth peer name plain0 && ip link set port0 master bridge0 && "
+            "ip address add 10.9.9.1/24 dev inner1 && ip address add 10.9.8.1/32 dev inner0"
+        )
+        before = one.seen()
+        one.command("apply", "--address", VIP, "--mode", "DirectRouting")
+        quiet = one.host.run("grep -l 1 /proc/sys/net/ipv4/conf/*/arp_ignore").out
+        one.print_script(["--address", VIP, "--mode", "DirectRouting"])
+        assert one.run_script("apply").startswith("nothing to do")
+        one.run_script("remove")
+        assert one.seen() == before
+        one.run_script("apply")
+        assert one.host.run("grep -l 1 /proc/sys/net/ipv4/conf/*/arp_ignore").out == quiet
+        one.command("remove")
+        assert one.seen() == before
+    finally:
+        one.host.run("for name in spare0 bridge0 port0 inner0 inner1; do ip link del $name; done", check=False)
+    assert {line.split("/")[6] for line in quiet.split()} == {"eth0", "eth1", "spare0", "bridge0", "plain0", "inner1"}
+
+
 def test_check_names_what_another_hand_has_broken_and_apply_mends_it(machines: list[Machine]) -> None:
     one = machines[0]
     one.command("apply", *asked("GUE"))

@@ -5,13 +5,12 @@ All faults stand at the same time, on different hosts and virtual servers: so ea
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 
+from e2e.faults import AFAR, FOUND_WITHIN, GONE_WITHIN, Fault, Identity, clients_afar, told
 from e2e.world import VIP, Cluster, Json, eventually, virtual_server
 from lab.lab import Lab
 
@@ -19,31 +18,8 @@ NODES = ("198.18.0.31", "198.18.0.32")
 BEHIND = ("198.18.1.21", "198.18.1.22", "198.18.1.23")
 DOUBLE, DOUBLE6 = "198.18.0.180", "fd00:18::180"
 TRANSLATED = {"mode": "NAT", "nat": {"sourceTranslation": True}}
-AFAR = "203.0.113.0/24"  # clients behind a router: RFC 5737
-ON_DIRECTORS_AND_NODES = ("director-1", "director-2", "node-1", "node-2")
-FOUND_WITHIN, GONE_WITHIN = 120.0, 120.0
-"""Seconds. Two looks in a row, one every 10 s: 15 to 25 s on a quiet machine, and nobody waits longer than it takes."""
 QUIET = 25.0
 SERVE_ARP = "sysctl -qw net.ipv4.conf.eth0.arp_ignore=1 net.ipv4.conf.eth0.arp_announce=2"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is done to a host, and what the entry of ``node`` must say; ``undo`` puts it right."""
-
-    server: str
-    node: str
-    reason: str
-    real_server: str
-    host: str
-    do: str
-    undo: str
-    words: tuple[str, ...]
-    cleanup: str = field(default="true")
-
-    @property
-    def identity(self) -> tuple[str, str, str, str]:
-        return self.server, self.node, self.reason, self.real_server
 
 
 NOBODY_ASKS: Json = {"monitors": []}
@@ -140,18 +116,6 @@ ON_STANDBY = {("machine", "DecapsulationMissing"), ("strict", "DecapsulationMiss
 """What the other director sees as well, before it has to take over."""
 
 
-def told(cluster: Cluster) -> dict[tuple[str, str, str, str], str]:
-    """Return every finding of every entry: (virtual server, node, reason, real server) -> message."""
-    found: dict[tuple[str, str, str, str], str] = {}
-    for server in SERVERS:
-        status = cluster.status(server)
-        for entry in [*(status.get("directors") or []), *(status.get("nodes") or [])]:
-            for one in entry.get("findings") or []:
-                key = (server, entry["node"], one["reason"], one.get("realServer", ""))
-                found[key] = f"{found.get(key, '')} {one['message']}".strip()
-    return found
-
-
 def run(cluster: Cluster, host: str, command: str, *, check: bool = True) -> None:
     if command == "kubectl-patch near":
         cluster.patch("near", {"forwarding": {"mode": "NAT", "nat": {"sourceTranslation": True}}})
@@ -160,39 +124,30 @@ def run(cluster: Cluster, host: str, command: str, *, check: bool = True) -> Non
 
 
 @pytest.fixture(scope="module")
-def injected(lab: Lab) -> Iterator[tuple[Cluster, dict[tuple[str, str, str, str], float]]]:
+def injected(lab: Lab) -> Iterator[tuple[Cluster, dict[Identity, float]]]:
     """The faults, all of them standing, and after how many seconds each was told."""
     cluster = Cluster(lab)
-    for host in ON_DIRECTORS_AND_NODES:
-        lab.host(host).run(f"ip route add {AFAR} via 198.18.0.2")
-    group(lab, ["198.18.0.0/24", AFAR])
-    try:
-        for fault in FAULTS:
-            run(cluster, fault.host, fault.do)
-        began = time.monotonic()
-        for name, spec in SERVERS.items():
-            servers: Json = {"realServers": [{"address": one} for one in NODES]} if "forwarding" in spec else {}
-            cluster.apply(virtual_server(name, **(NOBODY_ASKS | servers | spec)))
-        yield cluster, seconds_until_told(cluster, began)
-    finally:
-        for fault in FAULTS:
-            for command in (fault.undo, fault.cleanup):
-                if not command.startswith("kubectl"):
-                    run(cluster, fault.host, command, check=False)
-        for host in ON_DIRECTORS_AND_NODES:
-            lab.host(host).run(f"ip route del {AFAR}", check=False)
-        group(lab, None)
-        cluster.tidy()
+    with clients_afar(lab):
+        try:
+            for fault in FAULTS:
+                run(cluster, fault.host, fault.do)
+            began = time.monotonic()
+            for name, spec in SERVERS.items():
+                servers: Json = {"realServers": [{"address": one} for one in NODES]} if "forwarding" in spec else {}
+                cluster.apply(virtual_server(name, **(NOBODY_ASKS | servers | spec)))
+            yield cluster, seconds_until_told(cluster, began)
+        finally:
+            for fault in FAULTS:
+                for command in (fault.undo, fault.cleanup):
+                    if not command.startswith("kubectl"):
+                        run(cluster, fault.host, command, check=False)
+            cluster.tidy()
 
 
-def group(lab: Lab, networks: list[str] | None) -> None:
-    lab.kubectl("patch", "dg", "default", "--type=merge", "-p", json.dumps({"spec": {"clientNetworks": networks}}))
-
-
-def seconds_until_told(cluster: Cluster, began: float) -> dict[tuple[str, str, str, str], float]:
-    after: dict[tuple[str, str, str, str], float] = {}
+def seconds_until_told(cluster: Cluster, began: float) -> dict[Identity, float]:
+    after: dict[Identity, float] = {}
     while time.monotonic() < began + FOUND_WITHIN and len(after) < len({fault.identity for fault in FAULTS}):
-        for key in told(cluster):
+        for key in told(cluster, SERVERS):
             after.setdefault(key, time.monotonic() - began)
         time.sleep(0.5)
     for key, seconds in sorted(after.items(), key=lambda one: one[1]):
@@ -202,11 +157,11 @@ def seconds_until_told(cluster: Cluster, began: float) -> dict[tuple[str, str, s
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(fault.identity[:3]))
 def test_a_fault_is_told_with_its_own_reason_in_words_that_help(
-    injected: tuple[Cluster, dict[tuple[str, str, str, str], float]], fault: Fault
+    injected: tuple[Cluster, dict[Identity, float]], fault: Fault
 ) -> None:
     cluster, after = injected
-    assert after.get(fault.identity, FOUND_WITHIN) < FOUND_WITHIN, told(cluster)
-    message = told(cluster)[fault.identity]
+    assert after.get(fault.identity, FOUND_WITHIN) < FOUND_WITHIN, told(cluster, SERVERS)
+    message = told(cluster, SERVERS)[fault.identity]
     for word in fault.words:
         if word.startswith("{"):
             word = cluster.lab.host(word.strip("{}")).run("cat /sys/class/net/eth0/address").out.strip()
@@ -218,17 +173,17 @@ def test_a_fault_is_told_with_its_own_reason_in_words_that_help(
 
 
 def test_nothing_else_is_told_and_what_lasts_is_told_once(
-    injected: tuple[Cluster, dict[tuple[str, str, str, str], float]],
+    injected: tuple[Cluster, dict[Identity, float]],
 ) -> None:
     cluster, _ = injected
     expected = {fault.identity for fault in FAULTS}
     expected |= {(s, "director-2", r, a) for s, _, r, a in expected if (s, r) in ON_STANDBY}
-    assert set(told(cluster)) == expected
-    since, before = cluster.lab.api.audit_mark(), told(cluster)
+    assert set(told(cluster, SERVERS)) == expected
+    since, before = cluster.lab.api.audit_mark(), told(cluster, SERVERS)
     time.sleep(QUIET)
     writes = [one for one in cluster.lab.api.audit(since) if "virtualservers" in str(one.get("requestURI"))]
     assert [one["requestURI"] for one in writes if one["verb"] in ("patch", "update", "create")] == []
-    assert told(cluster) == before
+    assert told(cluster, SERVERS) == before
     events = cluster.lab.kubectl("get", "events", "-o", "jsonpath={.items[*].reason}").stdout.split()
     assert {fault.reason for fault in FAULTS} <= set(events)
     wide = cluster.lab.kubectl("get", "vs", "near", "-o", "wide").stdout
@@ -236,12 +191,12 @@ def test_nothing_else_is_told_and_what_lasts_is_told_once(
     assert "sourceTranslation" in wide  # and the words of all
 
 
-def test_what_is_put_right_is_told_no_more(injected: tuple[Cluster, dict[tuple[str, str, str, str], float]]) -> None:
+def test_what_is_put_right_is_told_no_more(injected: tuple[Cluster, dict[Identity, float]]) -> None:
     cluster, _ = injected
     for fault in FAULTS:
         run(cluster, fault.host, fault.undo)
     began = time.monotonic()
-    eventually(lambda: not told(cluster), GONE_WITHIN, f"no finding left of {told(cluster)}")
+    eventually(lambda: not told(cluster, SERVERS), GONE_WITHIN, f"no finding left of {told(cluster, SERVERS)}")
     print(f"all gone after {time.monotonic() - began:.1f} s")
 
     def clean() -> bool:

@@ -99,6 +99,7 @@ def test_a_node_keeps_its_half_until_the_last_connection_has_ended(tmp_path: Pat
     machine.rounds(5 * SILENCE / 10)
     assert machine.held == {str(VIP)}
     assert machine.tunnels
+    assert machine.kernel.rules.sealed == {VIP}, "strangers are kept out as long as a tunnel is left"
     assert machine.kernel.sysctls != before
     machine.kernel.used = Usage()
     machine.rounds(LINGER - 1)
@@ -106,6 +107,7 @@ def test_a_node_keeps_its_half_until_the_last_connection_has_ended(tmp_path: Pat
     machine.rounds(LINGER + 1)
     assert machine.kernel.own_links == {}
     assert machine.held == set()
+    assert machine.kernel.rules.sealed == frozenset()
     assert machine.kernel.sysctls == before
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from virtualserver.kernel.announce import gratuitous_arp, neighbour_advertisement
+from virtualserver.kernel.attributes import attribute
 from virtualserver.kernel.fake import FakeKernel
+from virtualserver.kernel.links import IFF_LOOPBACK, IFF_NOARP, IFF_UP, decode_link
 from virtualserver.kernel.port import Kernel, KernelError
 from virtualserver.kernel.refusals import RefusedError, explain
 from virtualserver.kernel.sysctls import Sysctls
@@ -162,3 +164,35 @@ class TestFake:
         state = kernel.read()
         kernel.apply([AddDestination(KEY, SERVER, DestinationContent(1))])
         assert state.services[KEY].destinations == {}
+
+
+class TestLinks:
+    """Numbers of attributes: ``include/uapi/linux/if_link.h``."""
+
+    @pytest.mark.parametrize(
+        ("flags", "kind", "master", "elsewhere", "asked", "inward"),
+        [
+            (IFF_UP, "", "", False, True, False),
+            (0, "", "", False, True, False),
+            (IFF_UP | IFF_LOOPBACK, "", "", False, False, False),
+            (IFF_UP | IFF_NOARP, "dummy", "", False, False, False),
+            (IFF_UP, "", "bridge", False, False, False),
+            (IFF_UP, "", "bond", False, False, False),
+            (IFF_UP, "", "vrf", False, True, False),
+            (IFF_UP, "veth", "", False, True, False),
+            (IFF_UP, "veth", "", True, True, True),
+            (IFF_UP, "netkit", "", True, True, True),
+            (IFF_UP, "macvlan", "", True, True, False),
+        ],
+    )
+    def test_who_is_asked_and_what_leads_into_a_container(
+        self, flags: int, kind: str, master: str, elsewhere: bool, asked: bool, inward: bool
+    ) -> None:
+        info = b"".join(attribute(number, word.encode() + b"\0") for number, word in ((1, kind), (4, master)) if word)
+        fields = attribute(3, b"some0\0") + attribute(4, struct.pack("=I", 1500))
+        fields += attribute(10, struct.pack("=I", 9)) if master else b""
+        fields += attribute(18, info) if info else b""
+        fields += attribute(37, struct.pack("=i", 0)) if elsewhere else b""
+        message = struct.pack("=BxHiII", 0, 1, 7, flags, 0) + fields
+        link = decode_link(message, 0, len(message))
+        assert (link.name, link.asked, link.inward) == ("some0", asked, inward)

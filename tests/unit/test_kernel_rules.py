@@ -9,7 +9,7 @@ from virtualserver.kernel.iptables import Finished, Iptables
 from virtualserver.kernel.port import KernelError
 from virtualserver.kernel.refusals import RefusedError
 from virtualserver.kernel.rules import CHAINS, GUARD, Installed, parse_dump, read_rules, render
-from virtualserver.model.types import Admission, Clamp, Protocol, Rules, ServiceKey
+from virtualserver.model.types import CATCH_ALL, Admission, Clamp, Protocol, Rules, ServiceKey
 
 WEB = ServiceKey(Protocol.TCP, ip_address("198.18.0.100"), 80)
 DNS = ServiceKey(Protocol.UDP, ip_address("198.18.0.9"), 53)
@@ -90,7 +90,7 @@ def test_families_are_rendered_apart() -> None:
 
 
 def test_render_over_what_is_there_leaves_one_jump() -> None:
-    installed = {**NOTHING, GUARD: Installed(True, 2, ["-j ACCEPT"])}
+    installed = {**NOTHING, GUARD: Installed(True, ["-j VIRTUALSERVER-GUARD"] * 2, ["-j ACCEPT"])}
     assert render(Rules(frozenset({WEB})), 4, installed).splitlines()[1:6] == [
         ":VIRTUALSERVER-GUARD - [0:0]",
         "-D OUTPUT -j VIRTUALSERVER-GUARD",
@@ -117,6 +117,31 @@ def test_no_rules_leave_nothing() -> None:
 def test_saved_reads_back() -> None:
     wanted = Rules(frozenset({WEB}), frozenset({WEB, DNS}), ADMISSIONS, frozenset({CLAMP}))
     assert read_rules({4: parse_dump(SAVED)}) == wanted
+
+
+def test_what_is_sealed_is_looked_at_only_for_packets_from_the_kernels_own_tunnel_devices() -> None:
+    rules = Rules(sealed=frozenset({WEB.address, SIX.address}))
+    lines = render(rules, 4, NOTHING).splitlines()
+    assert lines[2] == "-A VIRTUALSERVER-SEAL -d 198.18.0.100/32 -j DROP"
+    assert lines[3:-1] == [f"-I INPUT 1 -i {link} -j VIRTUALSERVER-SEAL" for link in reversed(CATCH_ALL)]
+    installed = {version: parse_dump(_saved(render(rules, version, NOTHING))) for version in (4, 6)}
+    assert read_rules(installed) == rules
+    taken = render(Rules(), 4, installed[4]).splitlines()
+    assert sorted(taken[2:-2]) == sorted(f"-D INPUT -i {link} -j VIRTUALSERVER-SEAL" for link in CATCH_ALL)
+    assert taken[-2:] == ["-X VIRTUALSERVER-SEAL", "COMMIT"]
+
+
+def test_a_seal_that_packets_of_one_device_pass_by_is_none() -> None:
+    rules = Rules(sealed=frozenset({WEB.address}))
+    text = _saved(render(rules, 4, NOTHING))
+    assert read_rules({4: parse_dump(text), 6: NOTHING}) == rules
+    text = text.replace("-A INPUT -i gre0 -j VIRTUALSERVER-SEAL\n", "")
+    assert read_rules({4: parse_dump(text), 6: NOTHING}) == Rules()
+
+
+def _saved(written: str) -> str:
+    """Return what iptables-save shows of it, but for the order of jumps."""
+    return written.replace("-I INPUT 1", "-A INPUT")
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_no_kind_of_rule_is_removed_from_partial_knowledge() -> None:
         frozenset({Clamp(VIP, 1440)}),
         frozenset({4}),
         frozenset({Member("eth0", VIP)}),
+        frozenset({VIP}),
     )
     assert all(astuple(rules)), "every kind is tried"
     assert diff(State(), State(rules=rules), OURS, complete=False) == ()

@@ -119,6 +119,14 @@ def test_gue_is_taken_out_of_udp() -> None:
     assert table(planned("director-1", spec))["TCP 198.18.0.100:80"]["198.18.0.32:80"] == wanted
 
 
+def test_where_a_tunnel_ends_a_virtual_address_takes_nothing_from_devices_that_take_packets_from_anybody() -> None:
+    spec: Json = {"forwarding": {"mode": "Tunnel"}, "realServers": OVER_PODS}
+    assert planned("node-1", spec).state.rules.sealed == {IPv4Address("198.18.0.100")}
+    assert planned("director-1", spec).state.rules.sealed == frozenset(), "a director's clients may come by any way"
+    direct = spec | {"forwarding": {"mode": "DirectRouting"}}
+    assert planned("node-1", direct).state.rules.sealed == frozenset(), "there is no tunnel to be the only one"
+
+
 def test_a_node_that_is_a_real_server_itself_holds_the_address_and_has_no_service() -> None:
     spec = {"forwarding": {"mode": "DirectRouting"}, "realServers": [{"address": "198.18.0.32"}]}
     plan = planned("node-2", spec)

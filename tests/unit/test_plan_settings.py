@@ -1,4 +1,4 @@
-"""Which links are made to go on taking router advertisements, and which are left alone."""
+"""Which links have settings of ours: those on which others ask for addresses, those that take router advertisements."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from ipaddress import ip_address
 import pytest
 
 from virtualserver.model.operations import WriteSysctl
-from virtualserver.model.types import Owned, Protocol, ServiceKey, State
+from virtualserver.model.types import CATCH_ALL, LinkAddress, LinkKind, Owned, OwnLink, Protocol, ServiceKey, State
 from virtualserver.plan.diff import diff
-from virtualserver.plan.settings import FORWARD_IPV6, UDP_IDLE, advertisements, director, names
+from virtualserver.plan.settings import FORWARD_IPV6, UDP_IDLE, advertisements, director, names, uplinks
 
 ON, OFF = {FORWARD_IPV6: "1"}, {FORWARD_IPV6: "0"}
 ETH0, VLAN = "net.ipv6.conf.eth0.accept_ra", "net.ipv6.conf.eth0/100.accept_ra"
@@ -76,3 +76,30 @@ def test_an_idle_udp_flow_that_is_translated_is_forgotten_by_nobody_before_ipvs(
     service = ServiceKey(protocol, ip_address("198.18.0.100"), 53)
     assert director(["eth0"], [service], translate=translate, expire=False).get(UDP_IDLE) == seconds
     assert UDP_IDLE in names(["eth0"]), "it is read, and so put back"
+
+
+def test_every_link_on_which_others_may_ask_is_an_uplink_whether_it_has_an_address_or_not() -> None:
+    node = State(
+        addresses=frozenset({LinkAddress("eth0", ip_address("198.18.0.31"), 24)}),
+        own_links={"vs-addresses": OwnLink(LinkKind.DUMMY)},
+        asked=frozenset({"eth0", "spare0", "vs-addresses", *CATCH_ALL}),
+    )
+    assert uplinks(node) == {"eth0", "spare0"}
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "asked"),
+    [
+        (None, 0, False),
+        ("fe80::ecee:eeff:feee:eeee", 64, False),
+        ("10.244.31.1", 32, False),
+        ("172.18.0.3", 16, True),
+    ],
+    ids=["Calico", "with IPv6", "the ptp plugin's gateway", "the uplink of a node in a container"],
+)
+def test_a_link_into_a_container_is_one_only_with_a_network_on_it(
+    address: str | None, prefix: int, asked: bool
+) -> None:
+    link = frozenset({"veth1"})
+    held = frozenset({LinkAddress("veth1", ip_address(address), prefix)} if address else ())
+    assert uplinks(State(addresses=held, asked=link, inward=link)) == (link if asked else set())

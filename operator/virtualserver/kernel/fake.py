@@ -154,6 +154,7 @@ class FakeKernel:
             links=frozenset(self.links),
             mtus=dict.fromkeys(self.links, 1500),
             down=frozenset(self.down),
+            asked=frozenset(self.links - self.own_links.keys() - {"lo"}),
             own_links=dict(self.own_links),
             decapsulations=frozenset(self.decapsulations),
             instances=dict(self.failover.instances),

@@ -135,7 +135,7 @@ class Iptables:
 
 
 def _trace(installed: Installed) -> bool:
-    return installed.present or installed.jumps > 0
+    return installed.present or bool(installed.jumps)
 
 
 def _complaint(done: Finished) -> str:

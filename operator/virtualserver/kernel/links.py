@@ -23,7 +23,18 @@ from virtualserver.model.types import IPAddress, LinkAddress, OwnLink
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, device type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix, flags, scope, index
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_EXT_MASK = 1, 3, 4, 18, 27, 29
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_EXT_MASK = (
+    1,
+    3,
+    4,
+    10,
+    18,
+    27,
+    29,
+)
+_IFLA_LINK_NETNSID = 37
+_INFO_KIND, _INFO_SLAVE_KIND = 1, 4
+_PAIRS = ("veth", "netkit")
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _MARK = struct.pack("=I", MARK)
@@ -37,7 +48,10 @@ IFF_UP, IFF_LOOPBACK, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x80, 0x10000
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link: index, name, ``IFF_`` flags, hardware address (empty for tunnels), MTU in bytes; what it is, if ours."""
+    """A link: index, name, ``IFF_`` flags, hardware address (empty for tunnels), MTU in bytes; what it is, if ours.
+
+    ``asked`` and ``inward`` are what ``State`` means by them.
+    """
 
     index: int
     name: str
@@ -45,6 +59,8 @@ class Link:
     hardware: bytes
     mtu: int
     own: OwnLink | None = None
+    asked: bool = False
+    inward: bool = False
 
 
 class Links:
@@ -122,11 +138,22 @@ def decode_link(data: bytes, start: int, end: int) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(data, start)
     fields = parse(data, start + _LINK.size, end)
     name = fields[_IFLA_IFNAME].split(b"\0", 1)[0].decode(errors="surrogateescape")
-    own = None
-    if fields.get(_IFLA_GROUP) == _MARK:
-        own = decode(fields.get(_IFLA_LINKINFO, b""), up=bool(flags & IFF_UP))
+    info = fields.get(_IFLA_LINKINFO, b"")
+    own = decode(info, up=bool(flags & IFF_UP)) if fields.get(_IFLA_GROUP) == _MARK else None
     mtu: int = struct.unpack("=I", fields[_IFLA_MTU])[0]
-    return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), mtu, own)
+    kinds = parse(info, 0, len(info))
+    asked = not flags & (IFF_LOOPBACK | IFF_NOARP) and not (_IFLA_MASTER in fields and _hands_over(kinds))
+    inward = _IFLA_LINK_NETNSID in fields and _word(kinds, _INFO_KIND) in _PAIRS
+    return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), mtu, own, asked, inward)
+
+
+def _hands_over(kinds: Mapping[int, bytes]) -> bool:
+    """Return whether what comes in counts as its master's, as at a bridge or bond; a VRF leaves ARP to the link."""
+    return _word(kinds, _INFO_SLAVE_KIND) != "vrf"
+
+
+def _word(fields: Mapping[int, bytes], number: int) -> str:
+    return fields.get(number, b"").split(b"\0", 1)[0].decode(errors="replace")
 
 
 def decode_address(data: bytes, start: int, end: int) -> _Found | None:

@@ -100,6 +100,8 @@ class Netlink:
             links=frozenset(links),
             mtus=mtus,
             down=frozenset(name for name, link in links.items() if not link.flags & IFF_LOWER_UP),
+            asked=frozenset(name for name, link in links.items() if link.asked),
+            inward=frozenset(name for name, link in links.items() if link.inward),
             decapsulations=self._fou.read(),
             own_links={name: link.own for name, link in links.items() if link.own is not None},
             daemons=self._daemons.read(mtus) if self._services else frozenset(),

@@ -162,9 +162,19 @@ def _read_tracked(options: Options) -> int:
     return _address(options, "-s").version
 
 
+def _write_sealed(addresses: Iterable[IPAddress], version: int) -> list[str]:
+    mine = sorted((one for one in addresses if one.version == version), key=address_order)
+    return [f"-d {one}/{one.max_prefixlen} -j DROP" for one in mine]
+
+
+def _read_sealed(options: Options) -> IPAddress:
+    return _address(options, "-d")
+
+
 GUARDED = Lines("guarded", _write_guarded, _read_guarded)
 TRANSLATED = Lines("translated", _write_translated, _read_translated)
 TUNNELLED = Lines("tunnelled", _write_tunnelled, _read_tunnelled)
 CLAMPED = Lines("clamped", _write_clamped, _read_clamped)
 TRACKED = Lines("tracked", _write_tracked, _read_tracked)
 MEMBERS = Lines("members", _write_members, _read_members, together=True)
+SEALED: Lines[IPAddress] = Lines("sealed", _write_sealed, _read_sealed)

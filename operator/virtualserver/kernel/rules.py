@@ -1,19 +1,21 @@
 """Our packet-filter rules as text of iptables-restore and back; pure.
 
-Chains of our own, one jump to each. Nothing else is ever written, whatever else stands in the tables::
+Chains of our own, and the jumps to them. Nothing else is ever written, whatever else stands in the tables::
 
     filter  OUTPUT      -> VIRTUALSERVER-GUARD   drops TCP resets that this node itself would send from a service
     nat     POSTROUTING -> VIRTUALSERVER-SNAT    gives balanced connections the director's own source address
     filter  OUTPUT      -> VIRTUALSERVER-TRACK   keeps connections tracked that were translated, and still live
     mangle  INPUT       -> VIRTUALSERVER-GUE     drops packets to a GUE port that do not come from a director
     mangle  INPUT       -> VIRTUALSERVER-MEMBERS drops VRRP and mirrored connections of others than fellow directors
+    mangle  INPUT       -> VIRTUALSERVER-SEAL    drops what strangers send to a tunnelled service by the kernel's own
+                                                 tunnel devices; only what comes from one of those is looked at
     mangle  POSTROUTING -> VIRTUALSERVER-MSS     makes clients of a tunnelled service send smaller segments
 
 The guard hangs on OUTPUT only: a real server's own resets are forwarded, and pass. ICMP passes, so that a service
 without real servers refuses clearly. Translation needs ``net.ipv4.vs.conntrack=1``. What others send to this node is
 looked at in mangle, where nothing that other programs accept in filter can overtake it, and on INPUT, for ports of
 forwarded packets are none of ours. There also comes in what this node itself sends to a multicast group.
-A chain that is not word for word what we would write, or that nothing jumps to, reads as empty: a diff sees it.
+A chain that is not word for word what we would write, or lacks a jump to it, reads as empty: a diff sees it.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from virtualserver.kernel.rulelines import (
     CLAMPED,
     GUARDED,
     MEMBERS,
+    SEALED,
     TRACKED,
     TRANSLATED,
     TUNNELLED,
@@ -33,16 +36,22 @@ from virtualserver.kernel.rulelines import (
     Options,
     options,
 )
-from virtualserver.model.types import Rules
+from virtualserver.model.types import CATCH_ALL, Rules
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One chain of ours and where it is jumped to from."""
+    """One chain of ours and where it is jumped to from: by packets that come in by certain ``links``, or by all."""
 
     table: str
     hook: str
     name: str
+    links: tuple[str, ...] = ()
+
+    @property
+    def jumps(self) -> list[str]:
+        """Return the rules that jump to it, as they stand after ``-A HOOK``."""
+        return [f"-i {link} -j {self.name}" for link in self.links] or [f"-j {self.name}"]
 
 
 GUARD = Chain("filter", "OUTPUT", "VIRTUALSERVER-GUARD")
@@ -50,6 +59,7 @@ SNAT = Chain("nat", "POSTROUTING", "VIRTUALSERVER-SNAT")
 TRACK = Chain("filter", "OUTPUT", "VIRTUALSERVER-TRACK")
 GUE = Chain("mangle", "INPUT", "VIRTUALSERVER-GUE")
 FELLOWS = Chain("mangle", "INPUT", "VIRTUALSERVER-MEMBERS")
+SEAL = Chain("mangle", "INPUT", "VIRTUALSERVER-SEAL", CATCH_ALL)
 MSS = Chain("mangle", "POSTROUTING", "VIRTUALSERVER-MSS")
 
 _CONTENTS: dict[Chain, Lines[Any]] = {
@@ -58,6 +68,7 @@ _CONTENTS: dict[Chain, Lines[Any]] = {
     SNAT: TRANSLATED,
     GUE: TUNNELLED,
     FELLOWS: MEMBERS,
+    SEAL: SEALED,
     MSS: CLAMPED,
 }
 CHAINS = tuple(_CONTENTS)
@@ -68,7 +79,7 @@ class Installed:
     """What a dump of one family's tables holds of one chain: whether it is there, its rules, the jumps to it."""
 
     present: bool = False
-    jumps: int = 0
+    jumps: list[str] = field(default_factory=list)
     rules: list[str] = field(default_factory=list)
 
 
@@ -86,8 +97,8 @@ def parse_dump(text: str) -> dict[Chain, Installed]:
                 installed.present = True
             elif line.startswith(f"-A {chain.name} "):
                 installed.rules.append(line.removeprefix(f"-A {chain.name} "))
-            elif line == f"-A {chain.hook} -j {chain.name}":
-                installed.jumps += 1
+            elif line.startswith(f"-A {chain.hook} ") and (jump := line.split(" ", 2)[2]) in chain.jumps:
+                installed.jumps.append(jump)
     return found
 
 
@@ -95,7 +106,9 @@ def read_rules(tables: Mapping[int, Mapping[Chain, Installed]]) -> Rules:
     """Return our rules from what is installed for each IP version."""
     return Rules(
         **{
-            lines.name: _read_chain(lines, {version: installed[chain] for version, installed in tables.items()})
+            lines.name: _read_chain(
+                lines, chain.jumps, {version: installed[chain] for version, installed in tables.items()}
+            )
             for chain, lines in _CONTENTS.items()
         }
     )
@@ -119,18 +132,18 @@ def _render_chain(chain: Chain, lines: list[str], installed: Installed) -> str:
     if not lines and not installed.present:
         return ""
     text = [f"*{chain.table}", f":{chain.name} - [0:0]"]  # under --noflush this creates or empties the chain
-    text += [f"-D {chain.hook} -j {chain.name}"] * installed.jumps
+    text += [f"-D {chain.hook} {jump}" for jump in installed.jumps]
     if lines:
         text += [f"-A {chain.name} {line}" for line in lines]
-        text.append(f"-I {chain.hook} 1 -j {chain.name}")
+        text += [f"-I {chain.hook} 1 {jump}" for jump in reversed(chain.jumps)]
     else:
         text.append(f"-X {chain.name}")
     return "\n".join([*text, "COMMIT", ""])
 
 
-def _read_chain(lines: Lines[Any], tables: Mapping[int, Installed]) -> frozenset[Any]:
+def _read_chain(lines: Lines[Any], jumps: list[str], tables: Mapping[int, Installed]) -> frozenset[Any]:
     """Return the values of one chain; none of an IP version's when it is not what we would have written for them."""
-    found = {version: _read_lines(lines, installed) for version, installed in tables.items()}
+    found = {version: _read_lines(lines, jumps, installed) for version, installed in tables.items()}
     everything = frozenset[Any]().union(*(values for values, _ in found.values()))
     right = [
         version for version, (_, told) in found.items() if told == [*map(options, lines.write(everything, version))]
@@ -140,9 +153,11 @@ def _read_chain(lines: Lines[Any], tables: Mapping[int, Installed]) -> frozenset
     return frozenset[Any]().union(*(found[version][0] for version in right))
 
 
-def _read_lines(lines: Lines[Any], installed: Installed) -> tuple[frozenset[Any], list[Options] | None]:
-    """Return the values of one IP version's chain and its lines; None for what cannot be ours, or is never reached."""
-    if not installed.jumps:
+def _read_lines(
+    lines: Lines[Any], jumps: list[str], installed: Installed
+) -> tuple[frozenset[Any], list[Options] | None]:
+    """Return the values of one IP version's chain and its lines; None for what cannot be ours, or is not reached."""
+    if not set(jumps) <= set(installed.jumps):
         return frozenset(), None if installed.present else []
     try:
         told = [options(rule) for rule in installed.rules]

@@ -23,11 +23,22 @@ free_gue() {
   ! opened "$@" || fail "another program opened UDP port $1 for GUE on this machine; close it there first"
 }
 
-uplinks() { # links that hold addresses: those on which somebody may ask for one
-  ip -o address show | while read -r _ link _; do echo "${link%%@*}"; done | sort -u | while read -r link; do
-    [ "$link" = lo ] || ours "$link" || echo "$link"
-  done
+uplinks() { # links on which others may ask by ARP for an address that is anywhere on this machine
+  ip -d -o link show | while read -r _ link flags rest; do
+    link=${link%:} link=${link%%@*}
+    case $link,$flags in gretap0,* | erspan0,* | *LOOPBACK* | *NOARP*) continue ;; esac
+    case $rest in # a port of a bridge or bond is not asked itself; into a container, only with a network on it
+      *"group $MARK "*) continue ;;
+      *" master "*) case $rest in *vrf_slave*) ;; *) continue ;; esac ;;
+    esac
+    case $rest in
+      *' link-netns'*'\    veth '* | *' link-netns'*'\    netkit '*) has_network "$link" || continue ;;
+    esac
+    echo "$link"
+  done | sort
 }
+
+has_network() { ip -o -4 address show dev "$1" | grep -q -v '/32 '; }
 
 each() { # BEFORE AFTER: the names of a setting of every uplink
   uplinks | while read -r link; do echo "$1$(printf %s "$link" | tr . /)$2"; done
@@ -98,15 +109,23 @@ put_settings_back() {
   done
 }
 
-set_rules() { # iptables|ip6tables TABLE HOOK CHAIN; the rules on standard input, none: no chain
+jump_rules() { # HOOK CHAIN [LINK ...]: what jumps to it, from packets that come in by these links or from all
+  hook=$1 chain=$2
+  shift 2
+  [ $# -gt 0 ] || echo "-A $hook -j $chain"
+  for link in "$@"; do echo "-A $hook -i $link -j $chain"; done
+}
+
+set_rules() { # iptables|ip6tables TABLE HOOK CHAIN [LINK ...]; the rules on standard input, none: no chain
   lines=$(cat)
+  wanted=$(shift 2 && jump_rules "$@" | sort)
   complaint="no $1-nft and no $1-legacy is installed"
   for program in "$1-nft" "$1-legacy"; do
     installed=$("$program-save" -t "$2" 2>/dev/null) || continue
     there=$(printf '%s\n' "$installed" | sed -n "s/^-A $4 //p")
-    jumps=$(printf '%s\n' "$installed" | grep -x -e "-A $3 -j $4" || :)
+    jumps=$(printf '%s\n' "$installed" | grep -x -e "-A $3\( -i [^ ]*\)\{0,1\} -j $4" | sort)
     if [ -n "$lines" ]; then
-      [ "$there" != "$lines" ] || [ "$jumps" != "-A $3 -j $4" ] || return 0
+      [ "$there" != "$lines" ] || [ "$jumps" != "$wanted" ] || return 0
     elif ! printf '%s\n' "$installed" | grep -q "^:$4 "; then
       continue
     fi
@@ -123,7 +142,7 @@ new_rules() { # TABLE HOOK CHAIN: replaced at once, so that there is no moment w
   [ -z "$jumps" ] || printf '%s\n' "$jumps" | sed 's/^-A/-D/'
   if [ -n "$lines" ]; then
     printf '%s\n' "$lines" | sed "s/^/-A $3 /"
-    printf -- '-I %s 1 -j %s\n' "$2" "$3"
+    printf '%s\n' "$wanted" | sed "s/^-A $2/-I $2 1/"
   else
     printf -- '-X %s\n' "$3"
   fi

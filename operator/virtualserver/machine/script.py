@@ -166,7 +166,7 @@ def _rules(rules: Rules, before: Rules) -> Iterator[str]:
     for version, program in _PROGRAMS.items():
         wanted, there = contents(rules, version), contents(before, version)
         for chain in CHAINS:
-            call = f"set_rules {program} {chain.table} {chain.hook} {chain.name}"
+            call = f"set_rules {program} {chain.table} {chain.hook} {' '.join((chain.name, *chain.links))}"
             if wanted[chain]:
                 yield f"{call} <<'END'"
                 yield from (f"{line}\n" for line in wanted[chain])

@@ -113,6 +113,11 @@ class Service:
     destinations: Mapping[DestinationKey, DestinationContent] = field(default_factory=dict)
 
 
+CATCH_ALL = ("tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip6tnl0", "ip6gre0")
+"""The kernel's own tunnel devices by their fixed names. Each comes with its module; once somebody has set it up, it
+takes apart what no other device does, from any sender (``ip_tunnel.c``: ``ip_tunnel_lookup``, ``fb_tunnel_dev``)."""
+
+
 class LinkKind(enum.StrEnum):
     """Kinds of links that we make, by the names that rtnetlink gives them (``IFLA_INFO_KIND``).
 
@@ -189,6 +194,8 @@ class Rules:
     ``members``: VRRP and mirrored connections are taken only from these.
     ``clamped``: handshakes from these addresses announce no longer segment, so that what clients send still fits
     when a director has wrapped it.
+    ``sealed``: what comes to these addresses out of the kernel's own tunnel devices (``CATCH_ALL``) is dropped: it
+    may come from anybody.
     """
 
     guarded: frozenset[ServiceKey] = frozenset()
@@ -197,6 +204,7 @@ class Rules:
     clamped: frozenset[Clamp] = frozenset()
     tracked: frozenset[int] = frozenset()
     members: frozenset[Member] = frozenset()
+    sealed: frozenset[IPAddress] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +212,12 @@ class State:
     """The part of a node that concerns us; as wanted, or as read.
 
     ``links`` holds names of the node's links, ``mtus`` their MTU in bytes, ``down`` those that carry nothing (all read
-    only). ``services`` holds every
-    service when read, ours and others'; ``addresses`` likewise holds every address of every link. ``own_links`` holds,
-    by name, the links that carry our mark. ``decapsulations`` holds every GUE port when read, ours and others'.
+    only). ``asked`` are links on which ARP requests are answered, up or not: no loopback, none without ARP, no port of
+    a bridge or bond, whose master answers. ``inward`` are those whose other end is in another network namespace of
+    this machine, as a container's is (both read only).
+    ``services`` holds every service when read, ours and others'; ``addresses`` likewise holds every address of every
+    link. ``own_links`` holds, by name, the links that carry our mark. ``decapsulations`` holds every GUE port when
+    read, ours and others'.
     ``instances`` are the virtual routers that keepalived is told of, by their groups; ``eligible`` names the groups
     whose addresses this node may hold, and ``electing`` says that keepalived runs (read only). ``daemons`` are the
     kernel's sync daemons. ``indexes`` (read only) tells a link from another one that got its name later.
@@ -220,6 +231,8 @@ class State:
     links: frozenset[str] = frozenset()
     mtus: Mapping[str, int] = field(default_factory=dict)
     down: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
+    inward: frozenset[str] = frozenset()
     own_links: Mapping[str, OwnLink] = field(default_factory=dict)
     decapsulations: frozenset[Decapsulation] = frozenset()
     instances: Mapping[str, Instance] = field(default_factory=dict)

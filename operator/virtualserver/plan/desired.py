@@ -215,6 +215,7 @@ def union(parts: Iterable[Part], circumstances: Circumstances) -> State:
             frozenset(one for part in listed for one in part.admissions),
             _tightest(one for part in listed for one in part.clamps),
             frozenset(key.address.version for key in services) if tracking else frozenset(),
+            sealed=frozenset(one for part in listed for one in part.sealed),
         ),
         own_links=own_links,
         decapsulations=frozenset(one for part in listed for one in part.decapsulations),

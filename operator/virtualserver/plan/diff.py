@@ -197,6 +197,7 @@ def _both(desired: Rules, actual: Rules) -> Rules:
         desired.clamped | {one for one in actual.clamped if one.address not in clamped},
         desired.tracked | actual.tracked,
         desired.members | actual.members,
+        desired.sealed | actual.sealed,
     )
 
 

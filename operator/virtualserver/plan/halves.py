@@ -132,4 +132,5 @@ def _rules(
         guarded=desired.guarded | (actual.guarded & frozenset(services)),
         tunnelled=desired.tunnelled | {one for one in actual.tunnelled if one.port in numbers},
         clamped=desired.clamped | {one for one in actual.clamped if one.address in held and one.address not in clamped},
+        sealed=desired.sealed | (actual.sealed & frozenset(held)),
     )

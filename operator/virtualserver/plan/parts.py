@@ -14,6 +14,7 @@ from virtualserver.model.types import (
     Admission,
     Clamp,
     Decapsulation,
+    IPAddress,
     LinkAddress,
     OwnLink,
     Protocol,
@@ -38,6 +39,7 @@ class Part:
 
     ``virtual``: addresses that the active director of its group holds, and every director must be able to.
     ``translated``: services whose connections get the director's own source address.
+    ``sealed``: addresses that take nothing from the kernel's own tunnel devices.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Part:
     decapsulations: frozenset[Decapsulation] = frozenset()
     admissions: frozenset[Admission] = frozenset()
     clamps: frozenset[Clamp] = frozenset()
+    sealed: frozenset[IPAddress] = frozenset()
     virtual: frozenset[LinkAddress] = frozenset()
 
     @property

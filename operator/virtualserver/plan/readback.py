@@ -106,6 +106,9 @@ def _rules(wanted: State, found: State) -> Iterator[Look]:
     for clamp in sorted(rules.clamped, key=lambda one: address_order(one.address)):
         thing = f"packet-filter rule: clients of {clamp.address} send TCP segments of at most {clamp.segment} bytes"
         yield Look(None, thing, "" if clamp in there.clamped else "missing")
+    for address in sorted(rules.sealed, key=address_order):
+        thing = f"packet-filter rule: {address} takes nothing from tunnel devices that take packets from anybody"
+        yield Look(None, thing, "" if address in there.sealed else "missing")
     for name, ours, theirs in (
         ("no TCP reset of the node's own from", rules.guarded, there.guarded),
         ("the director's own source address for connections to", rules.translated, there.translated),

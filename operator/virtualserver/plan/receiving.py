@@ -122,6 +122,7 @@ def part(half: Half, services: Mapping[ServiceKey, Service]) -> Part:
         received.decapsulations,
         received.admissions,
         frozenset(Clamp(address, _segment(half, wrapping, address.version)) for address in half.addresses),
+        frozenset(half.addresses),
     )
 
 

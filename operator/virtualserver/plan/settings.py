@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from virtualserver.api.base import seconds
-from virtualserver.model.types import Protocol, ServiceKey, State
+from virtualserver.model.types import CATCH_ALL, Protocol, ServiceKey, State
 from virtualserver.plan.world import DirectorGroup
 
 PREFIX = "vs-"
@@ -79,7 +79,7 @@ MIRRORING = (
 def real_server(links: Iterable[str], own_links: Iterable[str], services: Iterable[ServiceKey] = ()) -> dict[str, str]:
     """Return the settings of a node that holds virtual addresses and answers clients itself.
 
-    ``links`` are those that reach clients or directors, ``own_links`` those that we make. ``services`` are virtual
+    ``links`` are the ``uplinks``, ``own_links`` those that we make. ``services`` are virtual
     services in this node's own table, which hand what arrives to its pods.
     """
     wanted: dict[str, str] = {}
@@ -97,8 +97,15 @@ def real_server(links: Iterable[str], own_links: Iterable[str], services: Iterab
 
 
 def uplinks(actual: State) -> frozenset[str]:
-    """Return the node's own links that hold addresses: those on which somebody may ask for one."""
-    return frozenset(address.link for address in actual.addresses) - actual.own_links.keys() - {"lo"}
+    """Return the node's links on which others may ask by ARP for an address that it holds anywhere.
+
+    Also those without an address, for the kernel answers on any link for the addresses of all of them (``arp.c``:
+    ``arp_process``), and those that are down: they are quiet before they come up. Links into containers are left alone
+    unless there is a network on them, as on the uplink of a node that is a container itself: there may be thousands, no
+    client's segment is behind them, and a pod may have to ask there for an address that its node has elsewhere.
+    """
+    networks = {one.link for one in actual.addresses if one.address.version == 4 and one.prefix < 32}
+    return actual.asked - (actual.inward - networks) - actual.own_links.keys() - frozenset(CATCH_ALL)
 
 
 def names(links: Iterable[str], uplinks: Iterable[str] = (), own_links: Iterable[str] = ()) -> tuple[str, ...]:
