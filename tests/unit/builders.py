@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from virtualserver.agent.groupreports import GroupReports
+from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.record import Record
 from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
@@ -136,10 +137,10 @@ class Nobody:
         return False
 
 
-def group_reports(node: str, told: dict[str, Any]) -> GroupReports:
+def group_reports(node: str, told: dict[str, Any], clock: Callable[[], float] = lambda: 0.0) -> GroupReports:
     """Puts what is said of groups into ``told``."""
     takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z")
-    return GroupReports(node, takeovers, Nobody(), told.__setitem__)
+    return GroupReports(node, takeovers, Nobody(), Lacking(node, clock), told.__setitem__)
 
 
 WEB = ObjectKey("default", "web")

@@ -57,6 +57,8 @@ def test_of_a_silent_active_director_nothing_is_known() -> None:
         ((ONE, SICK, director("director-3", "Standby")), (), "DirectorNotReady"),
         ((ONE, TWO, director("director-3", "Standby")), ("director-2",), "DirectorUnreachable"),
         ((ONE,), (), "NoStandby"),
+        ((ONE, director("director-2", "Standby", lacking=1)), (), "NotAllServed"),
+        ((director(lacking=1), TWO), (), "NotAllServed"),
         ((), (), "NoStandby"),
         ((ONE, director("director-2", "Resting")), (), "DirectorNotReady"),
     ],

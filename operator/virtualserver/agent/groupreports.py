@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Protocol
 
+from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.takeovers import Takeovers
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import Failover, MirrorReport
@@ -12,11 +14,12 @@ from virtualserver.api.reasons import Reason
 from virtualserver.model.types import IPAddress, State
 from virtualserver.plan import vrrp
 from virtualserver.plan.desired import Plan, directed_groups
+from virtualserver.plan.directors import servers
 from virtualserver.plan.eligibility import Standing, pending, role
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.groupstatus import Json, group_status
 from virtualserver.plan.owning import mirrors
-from virtualserver.plan.world import DirectorGroup, World
+from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 
 class Mirroring(Protocol):
@@ -35,13 +38,22 @@ class GroupReports:
     """``say`` gets a status for a group, None when this node is no director of it any more."""
 
     def __init__(
-        self, node: str, takeovers: Takeovers, mirroring: Mirroring, say: Callable[[str, Json | None], None]
+        self,
+        node: str,
+        takeovers: Takeovers,
+        mirroring: Mirroring,
+        lacking: Lacking,
+        say: Callable[[str, Json | None], None],
     ) -> None:
         self._node, self._takeovers, self._mirroring, self._say = node, takeovers, mirroring, say
+        self._lacking = lacking
         self._said: dict[str, Json] = {}
 
-    def report(self, world: World, plan: Plan, standing: Standing, actual: State) -> None:
-        """Say what is so now."""
+    def report(
+        self, world: World, plan: Plan, standing: Standing, actual: State, problems: Collection[ObjectKey]
+    ) -> None:
+        """Say what is so now; ``problems`` are the virtual servers that could not be programmed."""
+        self._lacking.look(problems)
         failovers = self._takeovers.look(world, standing)
         statuses = {
             name: self._status(world, world.groups[name], plan, standing, actual, failovers) for name in plan.groups
@@ -79,6 +91,9 @@ class GroupReports:
         failovers: Mapping[str, Failover],
     ) -> Json:
         said, why = role(group.name, plan.groups[group.name], standing, actual)
+        lacking = self._lacking.count(group, plan, active=group.name in standing.active)
+        if lacking and said is not GroupRole.NOT_READY:
+            why = replace(why, message=f"{why.message}, but for {servers(lacking)} that it cannot serve")
         router = plan.state.instances.get(group.name)
         return group_status(
             self._node,
@@ -88,6 +103,7 @@ class GroupReports:
             priority=router.priority if router is not None else None,
             mirror=self._mirroring.report(group.name),
             caught_up=self._caught_up(world, group, standing),
+            lacking=lacking,
             failover=failovers.get(group.name),
         )
 

@@ -181,7 +181,7 @@ class Loop:
             self._synchronised = True
             log.info("synchronised with the API server", extra={"active": len(done.plan.active)})
         self._report(done)
-        self._group_reports.report(self._world, done.plan, self._standing, done.actual)
+        self._group_reports.report(self._world, done.plan, self._standing, done.actual, done.problems.keys())
 
     def _pause(self, took: float) -> float:
         """Seconds until the kernel is looked at again unprompted: foreign changes are found by looking only.

@@ -16,6 +16,7 @@ from virtualserver.agent.answers import Answers
 from virtualserver.agent.following import Hands
 from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.groups import GroupStatuses
+from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.loop import Loop
 from virtualserver.agent.metrics import Metrics
 from virtualserver.agent.mirror import Mirror
@@ -89,7 +90,8 @@ async def _run(chosen: Settings) -> None:
     mirror = Mirror(chosen.node, peers, hands, ownership, lambda: loop.view(), lambda: loop.wake(), time.monotonic)
     standings = Standings(terms, Steadiness(), mirror, time.monotonic)
     takeovers = Takeovers(chosen.node, ownership, utc_now)
-    reports = GroupReports(chosen.node, takeovers, mirror, reporter.group)
+    lacking = Lacking(chosen.node, time.monotonic)
+    reports = GroupReports(chosen.node, takeovers, mirror, lacking, reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
     tick = Tick(lambda: (scene := loop.scene()) is not None and TICK in scene.actual.services)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)

@@ -115,6 +115,9 @@ class DirectorReport(ApiModel):
     priority: int | None = Field(None, description="VRRP priority; the highest is the most preferred.")
     mirror: MirrorReport | None = Field(None, description="How well connections are mirrored to it.")
     caught_up: str | None = Field(None, description="Id of the failover request for which it is ready to take over.")
+    lacking: int | None = Field(
+        None, description="Virtual servers of the group that it cannot serve, as their status says; left out: none."
+    )
     since: str | None = Field(None, description="When role last changed.", json_schema_extra={"format": "date-time"})
 
 

@@ -114,6 +114,7 @@ class Reason(enum.StrEnum):
     HELD_DOWN = "HeldDown"
     FAILOVER_REQUESTED = "FailoverRequested"
     NODE_CORDONED = "NodeCordoned"
+    NOT_ALL_SERVED = "NotAllServed"
     # events
     REAL_SERVER_UP = "RealServerUp"
     REAL_SERVER_DOWN = "RealServerDown"

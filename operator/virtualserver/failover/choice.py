@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from virtualserver.api.enums import GroupRole, MirrorState
+from virtualserver.plan.directors import servers
 from virtualserver.plan.groupseen import Director, GroupSeen
 
 _SILENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
@@ -48,7 +49,7 @@ def target(group: str, seen: GroupSeen, to: str | None) -> Director | None:
         if not standbys:
             others = [one for one in seen.directors if one.node != seen.active]
             raise RefusedError(f"no other director of {group} is ready{_whys(others)}")
-        return next((one for one in standbys if in_step(one)), standbys[0])
+        return min(standbys, key=lambda one: (one.lacking, not in_step(one)))
     found = next((one for one in seen.directors if one.node == to), None)
     if found is None:
         names = ", ".join(sorted(one.node for one in seen.directors)) or "none has reported"
@@ -57,6 +58,9 @@ def target(group: str, seen: GroupSeen, to: str | None) -> Director | None:
         return None
     if found.role != GroupRole.STANDBY:
         raise RefusedError(f"{to} is not ready{_whys([found])}")
+    if found.lacking and not any(one.lacking for one in seen.directors if one.node == seen.active):
+        lacks = servers(found.lacking)
+        raise RefusedError(f"{to} cannot serve {lacks} of {group} and would give the addresses back at once")
     return found
 
 

@@ -21,6 +21,7 @@ class Director:
     priority: int = 0
     mirror: str | None = None
     caught_up: str | None = None
+    lacking: int = 0
 
     @property
     def why(self) -> str:
@@ -70,6 +71,7 @@ def _director(entry: Json, quiet: frozenset[str]) -> Director:
         entry.get("priority") or 0,
         (entry.get("mirror") or {}).get("state"),
         entry.get("caughtUp"),
+        entry.get("lacking") or 0,
     )
     if node not in quiet:
         return said

@@ -25,6 +25,7 @@ def group_status(
     priority: int | None = None,
     mirror: MirrorReport | None = None,
     caught_up: str | None = None,
+    lacking: int = 0,
     failover: Failover | None = None,
 ) -> Json:
     """Return the part of a group's status that the agent of ``node`` owns.
@@ -40,6 +41,7 @@ def group_status(
         priority=priority,
         mirror=mirror,
         caught_up=caught_up,
+        lacking=lacking or None,
         since=None,
     )
     status: Json = {"directors": [report.wire()]}
