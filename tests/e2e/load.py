@@ -1,6 +1,6 @@
 """Clients that run on a host of the lab and tell at the end what they saw, as one line of JSON.
 
-    load.py hold ADDRESS PORT COUNT    keep COUNT connections to an echo service, use each all the time
+    load.py hold ADDRESS PORT COUNT [SCTP]   keep COUNT connections to an echo service, use each all the time
     load.py idle ADDRESS PORT COUNT    keep COUNT connections to an echo service, use each when it begins and at the end
     load.py fetch ADDRESS PORT         one HTTP request after the other, each on a new connection
     load.py flow ADDRESS PORT          one UDP datagram after the other to an echo service, all from one socket
@@ -24,20 +24,36 @@ PATIENCE = 30.0
 """Seconds without an answer after which a connection counts as broken."""
 
 
-async def main(mode: str, address: str, port: int, count: int) -> None:
+SCTP = 132
+"""IPPROTO_SCTP, missing where Python was built without its header."""
+
+
+async def main(mode: str, address: str, port: int, count: int, protocol: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     asyncio.get_running_loop().call_later(LIMIT, stop.set)
-    if mode in ("hold", "idle"):
-        summary = await (hold if mode == "hold" else idle)(address, port, count, stop)
+    if mode == "hold":
+        summary = await hold(address, port, count, protocol, stop)
+    elif mode == "idle":
+        summary = await idle(address, port, count, stop)
     else:
         summary = await (fetch if mode == "fetch" else flow)(address, port, stop)
     print(json.dumps(summary), flush=True)
 
 
-async def hold(address: str, port: int, count: int, stop: asyncio.Event) -> dict[str, object]:
-    streams = [await asyncio.wait_for(asyncio.open_connection(address, port), 10) for _ in range(count)]
+async def opened(address: str, port: int, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if protocol != "SCTP":
+        return await asyncio.wait_for(asyncio.open_connection(address, port), 10)
+    link = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, SCTP)
+    link.settimeout(10)
+    link.connect((address, port))  # asyncio knows no addresses of SCTP, but uses what is connected
+    link.setblocking(False)
+    return await asyncio.open_connection(sock=link)
+
+
+async def hold(address: str, port: int, count: int, protocol: str, stop: asyncio.Event) -> dict[str, object]:
+    streams = [await opened(address, port, protocol) for _ in range(count)]
     print("ready", flush=True)
     broken: list[str] = []
     longest = 0.0
@@ -142,4 +158,6 @@ async def request(address: str, port: int, host: str) -> str:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 1))
+    found_mode, found_address, found_port, *rest = sys.argv[1:]
+    found_count, found_protocol = int(rest[0]) if rest else 1, rest[1] if len(rest) > 1 else "TCP"
+    asyncio.run(main(found_mode, found_address, int(found_port), found_count, found_protocol))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from e2e.matrix import CELLS, PROTOCOLS, WELL, Cells, Matrix, exchanges
 from e2e.world import Cluster, Json, eventually, virtual_server
 from lab.lab import Lab
 
-PROTOCOLS = ("TCP", "UDP", "SCTP")
 NODES = ("198.18.0.31", "198.18.0.32", "fd00:18::31", "fd00:18::32")
 BEHIND = ("198.18.1.21", "198.18.1.22", "fd00:18:1::21", "fd00:18:1::22")
 BESIDE = ("198.18.0.21", "198.18.0.22", "fd00:18::21", "fd00:18::22")
@@ -43,24 +44,16 @@ AT_A_TIME = (
     ("IPIP, IPv4 over IPv6", "GUE, IPv4 over IPv6", "GRE, IPv4 over IPv6"),
 )
 """Modes that are served at the same time, each at addresses of its own: setting up takes longest."""
-COUNT = 4
-Cells = dict[tuple[str, int], Json]
-"""Answers by protocol and version of IP."""
-
-
-WELL = {"answers": COUNT, "problem": ""}
-AGAIN: set[str] = set()
-"""Modes that were set up a second time: a busy machine may be too slow once."""
 
 
 @pytest.fixture(scope="module")
-def served(lab: Lab) -> Iterator[dict[str, Cells]]:
-    """Answers by mode; modes are set up by the first cell that asks."""
+def served(lab: Lab) -> Iterator[Matrix[Cells]]:
+    """Answers by mode."""
     assert sorted(mode for modes in AT_A_TIME for mode in modes) == sorted(MODES)
-    answers: dict[str, Cells] = {}
-    yield answers
+    cluster = Cluster(lab)
+    yield Matrix(AT_A_TIME, partial(measure, cluster))
     for number in range(len(MODES)):
-        Cluster(lab).delete(f"matrix-{number}")
+        cluster.delete(f"matrix-{number}")
 
 
 def addresses(mode: str) -> dict[int, str]:
@@ -98,21 +91,13 @@ def measure(cluster: Cluster, modes: tuple[str, ...]) -> Iterator[tuple[str, Cel
         cluster.available(name(mode), f"{len(servers)}/{len(servers)}", seconds=30)
         cluster.nodes_ready(name(mode), 2 if servers[0] in NODES else 0)
     for mode in modes:
-        cells = [(protocol, version) for protocol in PROTOCOLS for version in (4, 6)]
-        targets = [(protocol, addresses(mode)[version], port(mode)) for protocol, version in cells]
-        yield mode, dict(zip(cells, cluster.probe(COUNT, targets), strict=True))
+        yield mode, exchanges(cluster, addresses(mode), port(mode))
 
 
-@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(("protocol", "version"), CELLS, ids=[f"{one}-IPv{version}" for one, version in CELLS])
 @pytest.mark.parametrize("mode", [mode for modes in AT_A_TIME for mode in modes])
-def test_traffic_passes(served: dict[str, Cells], lab: Lab, mode: str, protocol: str, version: int) -> None:
-    if mode not in served:
-        modes = tuple(one for one in next(modes for modes in AT_A_TIME if mode in modes) if one not in served)
-        served.update({one: {} for one in modes})  # modes that cannot be set up fail their other cells at once
-        served.update(measure(Cluster(lab), modes))
-    found = served[mode].get((protocol, version))
-    if found != WELL and mode not in AGAIN:
-        AGAIN.add(mode)
-        del served[mode]  # for the second run of this test
+def test_traffic_passes(served: Matrix[Cells], mode: str, protocol: str, version: int) -> None:
+    found = (served.of(mode) or {}).get((protocol, version))
+    if found != WELL:
+        served.once_more(mode)
     assert found == WELL

@@ -177,11 +177,11 @@ class Cluster:
         return self.lab.host(node).run(f"cat /sys/class/net/{link}/address").out.strip()
 
     @contextmanager
-    def load(self, mode: str, port: int, count: int = 1, address: str = VIP) -> Iterator[Load]:
+    def load(self, mode: str, port: int, count: int = 1, address: str = VIP, protocol: str = "TCP") -> Iterator[Load]:
         """Traffic from the client meanwhile; ``finish`` of the value gives what it saw."""
         self._loads += 1
         name = f"load-{mode}-{id(self)}-{self._loads}"
-        command = [sys.executable, str(LOAD), mode, address, str(port), str(count)]
+        command = [sys.executable, str(LOAD), mode, address, str(port), str(count), protocol]
         yield from self._running(self.lab.host("client").spawn(command, name))
 
     def _running(self, process: Process) -> Iterator[Load]:

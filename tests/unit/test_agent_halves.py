@@ -30,6 +30,12 @@ CONNECTED = Usage(addresses=frozenset({VIP}))
 DIRECT, TUNNEL, NAT = "DirectRouting", "Tunnel", "NAT"
 
 
+def _forwarding(mode: str) -> dict[str, object]:
+    """``Tunnel GRE`` names the type, too."""
+    word, _, kind = mode.partition(" ")
+    return {"mode": word} | ({"tunnel": {"type": kind}} if kind else {})
+
+
 class Machine:
     """A node and what the API server says."""
 
@@ -50,7 +56,7 @@ class Machine:
                 name,
                 addresses=[address],
                 ports=[{"port": 7, "protocol": self.protocol}],
-                forwarding={"mode": mode},
+                forwarding=_forwarding(mode),
                 realServers=[{"address": "198.18.0.31"}],
                 monitors=[],
             )
@@ -125,6 +131,47 @@ def test_a_tunnel_goes_when_it_is_silent_though_the_new_mode_has_connections_to_
     machine.rounds(SILENCE)
     assert machine.tunnels == set()
     assert machine.held == {str(VIP)}
+
+
+def test_connections_to_pods_keep_the_tunnel_though_the_new_mode_needs_the_same_virtual_service(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.mode(TUNNEL)
+    pod = DestinationKey(ip_address("10.244.31.11"), 7)
+    machine.kernel.used = Usage(entries=frozenset({(ServiceKey(Protocol.TCP, VIP, 7), pod)}))
+    machine.mode(DIRECT)
+    machine.rounds(2 * LINGER)
+    assert machine.tunnels
+    machine.kernel.used = Usage()
+    machine.rounds(2)
+    machine.rounds(LINGER)
+    assert machine.tunnels == set()
+
+
+def test_of_two_that_leave_a_tunnel_one_after_the_other_each_keeps_it_for_its_connections(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.mode(TUNNEL)
+    machine.mode(TUNNEL, "other", str(OTHER))
+    machine.kernel.used = CONNECTED
+    machine.mode(DIRECT)
+    machine.mode(DIRECT, "other", str(OTHER))
+    machine.rounds(2 * LINGER)
+    assert machine.tunnels, "the first has connections"
+    machine.kernel.used = Usage()
+    machine.rounds(2)
+    machine.rounds(LINGER)
+    assert machine.tunnels == set()
+
+
+def test_after_a_change_of_its_type_the_old_tunnel_stays_until_the_director_has_heard_of_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.mode(TUNNEL)
+    old = machine.tunnels
+    machine.mode("Tunnel GRE")
+    new = machine.tunnels - old
+    assert new
+    assert machine.tunnels == old | new
+    machine.rounds(LINGER)
+    assert machine.tunnels == new
 
 
 def test_deleting_takes_all_away_at_once_and_others_keep_what_they_need(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Halves:
             changed = {
                 key: half
                 for key, half in self._before.items()
-                if key in plan.accepted and plan.accepted[key].forwarding.mode is not half.mode
+                if key in plan.accepted and plan.accepted[key].forwarding != half.forwarding
             }
         self._plan = plan
         self._before = halves(plan)
@@ -66,7 +66,7 @@ class Halves:
             older = self._left[key].half.subjects if key in self._left else frozenset()
             self._left[key] = _Left(replace(half, subjects=half.subjects | older), now, now)
         for key, found in list(self._left.items()):
-            half = found.half.left(plan.needed)
+            half = found.half.left(key, plan)
             if key in plan.accepted and half.subjects:
                 self._left[key] = replace(found, half=half)
             else:

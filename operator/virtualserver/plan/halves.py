@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from virtualserver.api.enums import ForwardingMode
+from virtualserver.api.virtualserver import Forwarding
 from virtualserver.model.types import Decapsulation, IPAddress, LinkAddress, Owned, Rules, ServiceKey, State
 from virtualserver.model.usage import Usage
 from virtualserver.plan.desired import Plan
@@ -22,19 +22,25 @@ from virtualserver.plan.world import ObjectKey
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """What a node needed for a virtual server to receive packets as they are, and in which mode."""
+    """What a node needed for a virtual server to receive packets as they are, and how they were sent."""
 
-    mode: ForwardingMode
+    forwarding: Forwarding
     addresses: frozenset[IPAddress]
     subjects: frozenset[Subject]
 
-    def left(self, needed: Collection[Subject]) -> Half:
-        """Return the part that nobody needs any more."""
-        return replace(self, subjects=frozenset(one for one in self.subjects if one not in needed))
+    def left(self, owner: ObjectKey, plan: Plan) -> Half:
+        """Return the part that its virtual server does not need any more.
+
+        Others may need it now, and leave it later: then connections of this one may still use it.
+        """
+        nobody: frozenset[ObjectKey] = frozenset()
+        subjects = frozenset(one for one in self.subjects if owner not in plan.needed.get(one, nobody))
+        return replace(self, subjects=subjects)
 
     def used(self, usage: Usage) -> bool:
-        """Return whether connections may still come this way."""
-        return not self.addresses.isdisjoint(usage.addresses) or any(key in self.subjects for key, _ in usage.entries)
+        """Return whether connections may still come this way: to this node itself, or to its pods."""
+        pods = {key.address for key, _ in usage.entries}
+        return not (self.addresses.isdisjoint(usage.addresses) and self.addresses.isdisjoint(pods))
 
     def received(self, usage: Usage) -> int | None:
         """Return how many packets its tunnels have taken; None when there are none among it."""
@@ -53,7 +59,7 @@ def halves(plan: Plan) -> dict[ObjectKey, Half]:
         held = {one.address for one in subjects if isinstance(one, LinkAddress) and one.link == HOLDER}
         if held and owner in plan.accepted:
             made[owner] = Half(
-                plan.accepted[owner].forwarding.mode,
+                plan.accepted[owner].forwarding,
                 frozenset(held),
                 frozenset(one for one in subjects if _of_half(one, held)),
             )
@@ -81,7 +87,7 @@ def adopted(plan: Plan, actual: State, owned: Owned) -> dict[ObjectKey, Half]:
     for owner, spec in plan.accepted.items():
         if mine := held & {ip_address(text) for text in spec.addresses}:
             others = {one for one in everything if _address(one) in held - mine}
-            made[owner] = Half(spec.forwarding.mode, frozenset(mine), frozenset(everything - others))
+            made[owner] = Half(spec.forwarding, frozenset(mine), frozenset(everything - others - plan.needed.keys()))
     return made
 
 
