@@ -277,8 +277,8 @@ class Pair:
         self.history.note(time.time(), what, **fields)
 
     def states(self, when: str, *directors: str) -> None:
-        """What the kernels hold."""
-        for name in directors or DIRECTORS:
+        """What the kernels hold; of both, as far as they live, unless told of which."""
+        for name in directors or [one for one in DIRECTORS if self.lab.guest_of(one).alive]:
             self.note(f"kernel: {when}", **running.state(self.lab, name))
 
     def figure(self, what: str, value: float) -> None:

@@ -1,10 +1,11 @@
 """Who holds the virtual addresses, as seen from this host's segment; runs on host `client`, until SIGTERM.
 
-    recorder.py FILE LINK ADDRESS [ADDRESS ...]
+    recorder.py FILE LINK [listen] ADDRESS [ADDRESS ...]
 
 Asks for each address every 50 ms (ARP, RFC 826; neighbour solicitation, RFC 4861) and writes down every frame that
 claims one: answers, announcements (gratuitous ARP, unsolicited neighbour advertisements), and IPv4 packets that come
-from it, of each sender at most one in 10 ms. FILE gets a list of [this guest's time, address, hardware address, kind].
+from it, of each sender at most one in 10 ms. With `listen` it asks nothing: answers, too, correct what this host's
+kernel knows of its neighbours. FILE gets a list of [this guest's time, address, hardware address, kind].
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ class Recorder:
 def main(file: str, link: str, addresses: list[str]) -> None:
     stopped: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-    recorder = Recorder(link, addresses)
+    listens = addresses[0] == "listen"
+    recorder = Recorder(link, addresses[listens:])
+    if listens:
+        recorder.questions = []
     tell(event="ready")
     recorder.run(stopped)
     rows = [(round(at, 4), *rest) for at, *rest in recorder.seen]

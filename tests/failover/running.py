@@ -85,11 +85,13 @@ def use(program: Program) -> dict[str, Any]:
 
 
 @contextmanager
-def watched(lab: Lab, *addresses: str) -> Iterator[History]:
-    """Who holds these addresses during the block, as the client's segment sees it; complete at the end of the block."""
+def watched(lab: Lab, *addresses: str, asking: bool = True) -> Iterator[History]:
+    """Who holds these addresses during the block, as the client's segment sees it; complete at the end of the block.
+
+    Without `asking` only what they say unasked."""
     history = History()
     file = folder_of(lab) / f"sightings-{next(_serial)}.json"
-    with running(lab, "recorder.py", file, "eth0", *addresses) as recorder:
+    with running(lab, "recorder.py", file, "eth0", *([] if asking else ["listen"]), *addresses) as recorder:
         try:
             yield history
         finally:

@@ -137,6 +137,17 @@ async def test_strangers_are_told_nothing(peer: str) -> None:
             await one.told()
 
 
+async def test_a_director_that_is_a_stranger_on_one_network_asks_on_the_next() -> None:
+    """From which of its addresses a node asks depends on where the other one is asked."""
+    other = ip_address("127.0.0.2")
+    async with agent() as one:
+        elsewhere = Answers("director-1", lambda: view(peer="192.0.2.7"), one.lines, one.held, lambda _: "")
+        async with serve(str(other), one.port, lambda: "", elsewhere.handlers):
+            assert [part async for part in one.peers.ask((other, HERE), "default", None)]
+            with pytest.raises(PeerError, match=r"127\.0\.0\.2: only directors"):
+                assert not [part async for part in one.peers.ask((other,), "default", None)]
+
+
 async def test_of_a_group_that_is_not_known_nothing_is_told() -> None:
     async with agent() as one:
         with pytest.raises(PeerError, match="only directors"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -114,5 +115,19 @@ def test_a_group_that_is_not_mirrored_any_more_is_let_go() -> None:
         asked = case.asked
         await asyncio.sleep(20)
         assert (case.told, case.asked) == (None, asked)
+
+    following(case, check)
+
+
+def test_a_group_that_has_just_been_deleted_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """The plan of the last round still has it."""
+    case = Case(1000)
+
+    async def check() -> None:
+        await asyncio.sleep(1)
+        assert case.view is not None
+        case.change(world=replace(case.view.world, groups={}))
+        await asyncio.sleep(1)
+        assert caplog.records == []
 
     following(case, check)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from unit.builders import director_group, node, store
@@ -49,14 +50,21 @@ def test_the_number_of_directors_is_limited_from_the_end() -> None:
     assert members(maxDirectors=1, vrrp={"preferredNodes": ["director-3"]}) == ["director-3"]
 
 
-def test_priorities_are_close_together_so_that_each_standby_takes_over_quickly() -> None:
-    assert priorities(world(a={}), "a") == {"director-1": 250, "director-2": 249, "director-3": 248}
+def test_a_standby_that_is_alone_takes_over_as_quickly_as_the_first_one() -> None:
+    assert priorities(world(2, a={}), "a") == {"director-1": 250, "director-2": 249}
+
+
+def test_of_several_standbys_the_next_is_heard_before_the_one_after_it_takes_over_too() -> None:
+    assert priorities(world(a={}), "a") == {"director-1": 250, "director-2": 218, "director-3": 186}
+    most = sorted(priorities(world(16, a={}), "a").values())
+    assert all(later - earlier == 16 for earlier, later in pairwise(most))
+    assert most[0] == 10
 
 
 def test_groups_on_the_same_nodes_are_spread_over_them() -> None:
     known = world(a={}, b={}, c={})
     assert [first(known, name) for name in "abc"] == ["director-1", "director-2", "director-3"]
-    assert priorities(known, "b") == {"director-2": 250, "director-3": 249, "director-1": 248}
+    assert priorities(known, "b") == {"director-2": 250, "director-3": 218, "director-1": 186}
 
 
 def test_more_groups_than_directors_begin_again() -> None:
@@ -79,7 +87,7 @@ def test_preferences_stand_and_only_the_others_are_spread() -> None:
         b={"vrrp": {"preferredNodes": ["director-3"]}},
         c={"vrrp": {"preferredNodes": ["director-1", "director-2", "director-3"]}},
     )
-    assert priorities(known, "b") == {"director-3": 250, "director-2": 249, "director-1": 248}
+    assert priorities(known, "b") == {"director-3": 250, "director-2": 218, "director-1": 186}
     assert list(priorities(known, "c")) == ["director-1", "director-2", "director-3"]
 
 

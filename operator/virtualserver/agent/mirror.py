@@ -93,7 +93,8 @@ class Mirror:
         while True:
             view, before = self._view(), one.state
             try:
-                if view is not None and name in view.plan.groups:
+                # The world is newer than the plan: a group that has just been deleted is still in that.
+                if view is not None and name in view.plan.groups.keys() & view.world.groups.keys():
                     await one.step(view)
             except Exception:
                 # Nothing is fatal after start-up, nothing is swallowed.

@@ -14,6 +14,10 @@ from virtualserver.model.types import IPAddress
 _CONNECT, _BEGIN, _READ = 2.0, 3.0, 10.0
 """Seconds: until it is connected, until it begins to answer (at once, when its agent is at work), and between parts."""
 
+STRANGER = 403
+"""It does not know whom it is asked by. A node asks from another address of its own on another network, and only those
+in its report and in its Node object are known."""
+
 
 class PeerError(Exception):
     """A director did not tell its connections; the message says why."""
@@ -74,8 +78,9 @@ class HttpPeers:
                 continue
             if response.status == 200:
                 return response
-            text = await self._text(response)
-            raise PeerError(f"{address}: {text or response.status}")
+            found = f"{address}: {await self._text(response) or response.status}"
+            if response.status != STRANGER:
+                break
         raise PeerError(found)
 
     async def _text(self, response: aiohttp.ClientResponse) -> str:
