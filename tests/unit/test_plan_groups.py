@@ -144,7 +144,7 @@ def test_a_refused_group_takes_no_turn_in_spreading_the_others() -> None:
     ]
     world = store(groups=groups, nodes=nodes).world()
     instances = desired.plan(world, {}, lambda *_: UNMONITORED, "director-2").state.instances
-    assert {name: one.priority for name, one in instances.items()} == {"a": 249, "c": 250}
+    assert {name: one.priority for name, one in instances.items()} == {"a": 234, "c": 250}
 
 
 def test_preferred_nodes_that_are_no_directors_are_told() -> None:

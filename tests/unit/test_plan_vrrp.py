@@ -59,7 +59,7 @@ def planned(known: World, standing: Standing = NO_STANDING, name: str = "directo
 
 
 def test_every_director_programs_the_services_and_tells_keepalived_all_addresses() -> None:
-    for name, priority in (("director-1", 250), ("director-2", 249)):
+    for name, priority in (("director-1", 250), ("director-2", 234)):
         state = planned(world(), name=name).state
         assert [str(key) for key in state.services if key != TICK] == ["TCP 198.18.0.100:80"]
         assert (state.instances["default"].addresses, state.instances["default"].priority) == ((VIP,), priority)
@@ -225,13 +225,13 @@ def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothi
         return router.priority, router.preempt_delay
 
     preempting = {"routerId": 51, "preempt": True, "preemptDelay": "7s"}
-    assert claims(world()) == (249, None)
+    assert claims(world()) == (234, None)
     assert claims(world(), Standing(displacing=frozenset({"default"}))) == (254, 0.0)
-    assert claims(world(vrrp=preempting)) == (249, 7.0)
-    assert claims(world(vrrp=preempting), FORMER) == (249, None), "nor does one that has just let go"
-    assert claims(world(vrrp=preempting, cordoned="director-2")) == (249, None), "a drained one takes nothing back"
+    assert claims(world(vrrp=preempting)) == (234, 7.0)
+    assert claims(world(vrrp=preempting), FORMER) == (234, None), "nor does one that has just let go"
+    assert claims(world(vrrp=preempting, cordoned="director-2")) == (234, None), "a drained one takes nothing back"
     lacking = world(entry("director-1", "Active"), entry("director-2", lacking=1), vrrp=preempting)
-    assert claims(lacking) == (249, None), "nor does one that cannot serve all"
+    assert claims(lacking) == (234, None), "nor does one that cannot serve all"
 
 
 def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:

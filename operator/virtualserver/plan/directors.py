@@ -12,8 +12,11 @@ HIGHEST_PRIORITY, TAKING_OVER = 250, 254
 """VRRP: the higher, the sooner a standby takes over, (256 - priority) / 256 of an interval later (RFC 9568, 6.1).
 The other one is for a director that takes over from one that lives. 255 is for a router that owns the address."""
 
-APART = 32
-"""An eighth of an interval: 12.5 ms at the default one, for an advertisement to come and to be read."""
+APART = 16
+"""Of several standbys the next one must be heard before the one after it would take over, too: both would, and one of
+them would let go again and forget its connections. A sixteenth of an interval, 6 ms at the default one, is enough for
+an advertisement to come and to be read, and leaves room for sixteen directors. The same for two: of these both are
+standbys when a third one has been active and goes."""
 
 
 def members(group: DirectorGroup, nodes: Mapping[str, Node]) -> list[str]:
@@ -67,14 +70,4 @@ def priorities(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Map
     others = order[len(named) :]
     turn = len(older) % len(others) if others else 0
     ordered = [*named, *others[turn:], *others[:turn]]
-    apart = _apart(len(ordered))
-    return {name: HIGHEST_PRIORITY - apart * place for place, name in enumerate(ordered)}
-
-
-def _apart(count: int) -> int:
-    """Return how far apart the priorities of so many directors are.
-
-    Of several standbys the next one must be heard before the one after it would take over, too: both would, and one of
-    them would let go again and forget its connections. A standby that is alone takes over at once.
-    """
-    return 1 if count < 3 else min(APART, (HIGHEST_PRIORITY - 1) // (count - 1))
+    return {name: HIGHEST_PRIORITY - APART * place for place, name in enumerate(ordered)}
