@@ -155,3 +155,19 @@ def _only(cluster: Cluster, way: str) -> bool:
 def _holds(cluster: Cluster, lines: list[str]) -> bool:
     table = cluster.table()
     return all(line in table for line in lines)
+
+
+def test_what_is_deleted_and_made_again_as_direct_routing_serves_while_clients_of_the_tunnel_go_on(
+    cluster: Cluster,
+) -> None:
+    """Their packets fill the route of the entry that the kernel keeps for them; new ones must not be given that."""
+    spec: Json = {"ports": [{"port": 7}], "realServers": NODES}
+    cluster.serve(virtual_server(forwarding=TUNNEL, **spec), "2/2")
+    cluster.nodes_ready()
+    with cluster.load("hold", 7, 10):
+        cluster.delete("web")
+        eventually(lambda: VIP not in cluster.table(), 10, "it is gone")
+        cluster.serve(virtual_server(forwarding=DIRECT, **spec), "2/2")
+        cluster.nodes_ready()
+        time.sleep(3)
+        assert cluster.probe(20, [("TCP", VIP, 7)]) == [{"answers": 20, "problem": ""}]

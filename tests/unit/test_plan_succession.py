@@ -35,6 +35,12 @@ def test_direct_routing_gets_an_entry_of_its_own_beside_the_old_one(before: Dest
     assert after(DIRECT, service(heir=DIRECT)) == service(heir=DIRECT)
 
 
+def test_direct_routing_gets_an_entry_of_its_own_where_one_of_another_mode_was_taken_out_lately() -> None:
+    assert succeeded(service(own=DIRECT), service(), lambda _: True, lambda _: True) == service(heir=DIRECT)
+    assert succeeded(service(own=DIRECT), service(), lambda _: True, lambda _: False) == service(own=DIRECT)
+    assert succeeded(service(own=TUNNEL), service(), lambda _: True, lambda _: True) == service(own=TUNNEL)
+
+
 @pytest.mark.parametrize("next_one", [NAT, TUNNEL])
 def test_the_way_back_keeps_the_entry_of_direct_routing_while_connections_may_live(
     next_one: DestinationContent,

@@ -22,8 +22,12 @@ from virtualserver.model.types import (
 Expired = Callable[[DestinationKey], bool]
 """Whether no connection that began before the change needs an entry any more."""
 
+Gone = Callable[[DestinationKey], bool]
+"""Whether an entry of another mode than Direct Routing was taken out lately: the kernel keeps it for its connections,
+and gives it back to who asks for the same real server (``ip_vs_ctl.c``: ``ip_vs_trash_get_dest``)."""
 
-def succeeded(wanted: Service, found: Service, expired: Expired) -> Service:
+
+def succeeded(wanted: Service, found: Service, expired: Expired, gone: Gone = lambda _: False) -> Service:
     """Return a virtual service with its real servers under the keys that the kernel as ``found`` can serve them by.
 
     Beside them stand, with weight 0, the entries of another mode that are not ``expired``.
@@ -31,9 +35,9 @@ def succeeded(wanted: Service, found: Service, expired: Expired) -> Service:
     result: dict[DestinationKey, DestinationContent] = {}
     for key, content in wanted.destinations.items():
         heir = DestinationKey(key.address, 0)
-        direct = content.method is ForwardingMethod.DIRECT_ROUTING
+        direct = is_direct(content)
         old = found.destinations.get(key)
-        changed = direct and old is not None and old.method is not ForwardingMethod.DIRECT_ROUTING
+        changed = direct and (gone(key) if old is None else not is_direct(old))
         renamed = direct and key.port != 0 and (changed or heir in found.destinations)
         result[heir if renamed else key] = content
         left = key if renamed else heir
@@ -48,6 +52,11 @@ def succeeded(wanted: Service, found: Service, expired: Expired) -> Service:
         return wanted
     ordered = sorted(result, key=lambda key: (address_order(key.address), key.port))
     return Service(wanted.content, {key: result[key] for key in ordered})
+
+
+def is_direct(content: DestinationContent) -> bool:
+    """Return whether an entry is of Direct Routing."""
+    return content.method is ForwardingMethod.DIRECT_ROUTING
 
 
 def without_old_flows(wanted: Service, found: Service, ended: Expired) -> Service:
