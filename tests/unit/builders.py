@@ -140,7 +140,7 @@ class Nobody:
 def group_reports(node: str, told: dict[str, Any], clock: Callable[[], float] = lambda: 0.0) -> GroupReports:
     """Puts what is said of groups into ``told``."""
     takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z")
-    return GroupReports(node, takeovers, Nobody(), Lacking(node, clock), told.__setitem__)
+    return GroupReports(node, takeovers, Nobody(), Lacking(clock), told.__setitem__)
 
 
 WEB = ObjectKey("default", "web")

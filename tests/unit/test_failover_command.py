@@ -137,11 +137,6 @@ def test_a_command_that_is_interrupted_takes_its_request_back() -> None:
         (Group(ONE, SICK), [], "no other director of default is ready: director-2 is NotReady (LinkDown: eth0"),
         (Group(ONE), [], "no other director of default is ready"),
         (Group(TWO, active=None), [], "no director of default is active: director-2 is Standby"),
-        (
-            Group(ONE, director("director-2", "Standby", lacking=2)),
-            ["--to", "director-2"],
-            "director-2 cannot serve 2 virtual servers of default and would give the addresses back at once",
-        ),
     ],
 )
 def test_what_cannot_be_done_is_not_asked_for(

@@ -28,9 +28,8 @@ ROUTER = {"a": Instance("a", 51, "eth0", 100, 3, 250, links=("eth0", "eth1"))}
 REQUEST = {"id": "7", "to": "director-2", "reason": "new memory"}
 
 
-def entry(name: str, role: str = "Standby", *addresses: str, caught_up: str = "", lacking: int = 0) -> Json:
-    said = {"node": name, "role": role, "reason": "", "message": "", "addresses": [*addresses], "caughtUp": caught_up}
-    return said | ({"lacking": lacking} if lacking else {})
+def entry(name: str, role: str = "Standby", *addresses: str, caught_up: str = "") -> Json:
+    return {"node": name, "role": role, "reason": "", "message": "", "addresses": [*addresses], "caughtUp": caught_up}
 
 
 def world(
@@ -141,7 +140,6 @@ OVERDUE = Standing(frozenset({"default"}), overdue=frozenset({"default"}))
 FORMER = Standing(former=frozenset({"default"}))
 SLOW = {"routerId": 51, "advertisementInterval": "5s"}
 ONE = entry("director-1", "Active")
-LACKS = entry("director-1", "Active", lacking=1)
 READY = entry("director-2", caught_up="7")
 
 
@@ -167,15 +165,6 @@ READY = entry("director-2", caught_up="7")
         (world(entry("director-1"), READY, cordoned="director-1"), Standing(), Reason.NODE_CORDONED),
         (world(ONE, entry("director-2", "NotReady"), cordoned="director-1"), OVERDUE, None),
         (world(ONE, cordoned="director-1"), OVERDUE, None),
-        (world(LACKS, READY), ACTIVE, None),
-        (world(LACKS, READY), OVERDUE, Reason.NOT_ALL_SERVED),
-        (world(LACKS, entry("director-2", lacking=1)), OVERDUE, None),
-        (world(entry("director-1", lacking=2), entry("director-2", "Active")), Standing(), None),
-        (
-            world(entry("director-1", lacking=2), READY, entry("director-3", "Active")),
-            Standing(),
-            Reason.NOT_ALL_SERVED,
-        ),
     ],
 )
 def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: Reason | None) -> None:
@@ -198,10 +187,6 @@ def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: R
         (world(ONE, READY, entry("director-3", "Active"), cordoned="director-1"), NO_STANDING, True),
         (world(ONE, READY, cordoned="director-1", active="director-3"), NO_STANDING, False),
         (world(ONE, entry("director-2", "NotReady"), cordoned="director-1"), NO_STANDING, False),
-        (world(LACKS, READY), NO_STANDING, True),
-        (world(LACKS, entry("director-2", lacking=1)), NO_STANDING, False),
-        (world(ONE, entry("director-2", lacking=1)), NO_STANDING, False),
-        (world(LACKS, READY, cordoned="director-2"), NO_STANDING, False),
     ],
 )
 def test_a_standby_is_the_heir_of_a_living_director_only_when_that_is_wanted(
@@ -230,8 +215,6 @@ def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothi
     assert claims(world(vrrp=preempting)) == (234, 7.0)
     assert claims(world(vrrp=preempting), FORMER) == (234, None), "nor does one that has just let go"
     assert claims(world(vrrp=preempting, cordoned="director-2")) == (234, None), "a drained one takes nothing back"
-    lacking = world(entry("director-1", "Active"), entry("director-2", lacking=1), vrrp=preempting)
-    assert claims(lacking) == (234, None), "nor does one that cannot serve all"
 
 
 def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:

@@ -14,7 +14,6 @@ from virtualserver.api.reasons import Reason
 from virtualserver.model.types import IPAddress, State
 from virtualserver.plan import vrrp
 from virtualserver.plan.desired import Plan, directed_groups
-from virtualserver.plan.directors import servers
 from virtualserver.plan.eligibility import Standing, pending, role
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.groupstatus import Json, group_status
@@ -91,9 +90,10 @@ class GroupReports:
         failovers: Mapping[str, Failover],
     ) -> Json:
         said, why = role(group.name, plan.groups[group.name], standing, actual)
-        lacking = self._lacking.count(group, plan, active=group.name in standing.active)
+        lacking = self._lacking.count(group.name, plan)
         if lacking and said is not GroupRole.NOT_READY:
-            why = replace(why, message=f"{why.message}, but for {servers(lacking)} that it cannot serve")
+            servers = f"{lacking} virtual server{'s' if lacking > 1 else ''}"
+            why = replace(why, message=f"{why.message}, but for {servers} that it cannot serve")
         router = plan.state.instances.get(group.name)
         return group_status(
             self._node,

@@ -90,7 +90,7 @@ async def _run(chosen: Settings) -> None:
     mirror = Mirror(chosen.node, peers, hands, ownership, lambda: loop.view(), lambda: loop.wake(), time.monotonic)
     standings = Standings(terms, Steadiness(), mirror, time.monotonic)
     takeovers = Takeovers(chosen.node, ownership, utc_now)
-    lacking = Lacking(chosen.node, time.monotonic)
+    lacking = Lacking(time.monotonic)
     reports = GroupReports(chosen.node, takeovers, mirror, lacking, reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
     tick = Tick(lambda: (scene := loop.scene()) is not None and TICK in scene.actual.services)

@@ -10,7 +10,6 @@ from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
-from virtualserver.plan.directors import retiring
 from virtualserver.plan.eligibility import Standing, displaces, heir
 from virtualserver.plan.owning import mirrors
 from virtualserver.plan.vrrp import down_time
@@ -122,11 +121,8 @@ class Standings:
     def _given_away(self, world: World, node: str, groups: Mapping[str, DirectorGroup], now: float) -> frozenset[str]:
         """Return the groups that somebody wants to be elsewhere, or wanted a moment ago: the answer may be known here
         before it is seen that the addresses are gone."""
-        wanted = {
-            name
-            for name, group in groups.items()
-            if group.ownership.request is not None or retiring(group, node, world.nodes) is not None
-        }
+        drained = node in world.nodes and world.nodes[node].cordoned
+        wanted = {name for name, group in groups.items() if drained or group.ownership.request is not None}
         self._given = {name: since for name, since in self._given.items() if now - since < ANSWER_WITHIN}
         self._given |= dict.fromkeys(wanted, now)
         return frozenset(self._given)

@@ -13,9 +13,7 @@ from typing import Protocol
 from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Heard
-from virtualserver.plan.directors import retiring
 from virtualserver.plan.eligibility import Standing, pending
-from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import DirectorGroup, World
 
 
@@ -70,8 +68,8 @@ class Takeovers:
         if request is not None and request.to not in ("", self._node):
             request = None
         before = _sender(world, group, heard) if heard is not None else None
-        retired = retiring(group, before, world.nodes) if before is not None else None
-        reason, message = _why(heard, request.reason if request is not None else "", retired)
+        drained = before is not None and before in world.nodes and world.nodes[before].cordoned
+        reason, message = _why(heard, request.reason if request is not None else "", drained=drained)
         return Failover(
             time=self._utc_now(),
             node=self._node,
@@ -97,15 +95,15 @@ class Takeovers:
         return one.model_copy(update={"request": request.id})
 
 
-def _why(heard: Heard | None, asked: str, retired: Finding | None) -> tuple[Reason, str]:
+def _why(heard: Heard | None, asked: str, *, drained: bool) -> tuple[Reason, str]:
     if heard is None:
         return Reason.FIRST, "no other director was heard before"
     if asked:
         return Reason.REQUESTED, asked
     if heard.priority == 0:
         return Reason.DIRECTOR_YIELDED, "the director before gave the addresses away"
-    if heard.continues and retired is not None:
-        return Reason.DIRECTOR_YIELDED, retired.message
+    if heard.continues and drained:
+        return Reason.DIRECTOR_YIELDED, "its node is cordoned"
     if heard.continues:
         return Reason.PREEMPTED, "this director is preferred to the one before"
     return Reason.DIRECTOR_LOST, "the director before was not heard any more"

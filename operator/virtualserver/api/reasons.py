@@ -78,6 +78,7 @@ class Reason(enum.StrEnum):
     TWO_OWNERS = "TwoOwners"
     DIRECTOR_NOT_READY = "DirectorNotReady"
     NO_STANDBY = "NoStandby"
+    NOT_ALL_SERVED = "NotAllServed"
     DIRECTORS_READY = "DirectorsReady"
     # how the addresses came to a director
     FIRST = "First"
@@ -114,7 +115,6 @@ class Reason(enum.StrEnum):
     HELD_DOWN = "HeldDown"
     FAILOVER_REQUESTED = "FailoverRequested"
     NODE_CORDONED = "NodeCordoned"
-    NOT_ALL_SERVED = "NotAllServed"
     # events
     REAL_SERVER_UP = "RealServerUp"
     REAL_SERVER_DOWN = "RealServerDown"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from virtualserver.api.enums import GroupRole, MirrorState
-from virtualserver.plan.directors import servers
 from virtualserver.plan.groupseen import Director, GroupSeen
 
 _SILENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
@@ -58,9 +57,6 @@ def target(group: str, seen: GroupSeen, to: str | None) -> Director | None:
         return None
     if found.role != GroupRole.STANDBY:
         raise RefusedError(f"{to} is not ready{_whys([found])}")
-    if found.lacking and not any(one.lacking for one in seen.directors if one.node == seen.active):
-        lacks = servers(found.lacking)
-        raise RefusedError(f"{to} cannot serve {lacks} of {group} and would give the addresses back at once")
     return found
 
 

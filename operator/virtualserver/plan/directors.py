@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from virtualserver.api.reasons import Reason
-from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import DirectorGroup, Node
 
 HIGHEST_PRIORITY, TAKING_OVER = 250, 254
@@ -30,21 +28,6 @@ def members(group: DirectorGroup, nodes: Mapping[str, Node]) -> list[str]:
     matching = sorted(node.name for node in nodes.values() if wanted <= node.labels.items())
     preferred = [name for name in group.spec.vrrp.preferred_nodes if name in matching]
     return [*preferred, *(name for name in matching if name not in preferred)][: group.spec.max_directors]
-
-
-def retiring(group: DirectorGroup, node: str, nodes: Mapping[str, Node]) -> Finding | None:
-    """Return why a node should leave the group's addresses to a director of which nothing such is true."""
-    if node in nodes and nodes[node].cordoned:
-        return Finding(False, Reason.NODE_CORDONED, f"node {node} is cordoned")
-    report = group.ownership.report(node)
-    if report is not None and report.lacking:
-        return Finding(False, Reason.NOT_ALL_SERVED, f"{node} cannot serve {servers(report.lacking)} of the group")
-    return None
-
-
-def servers(count: int) -> str:
-    """Return how many virtual servers, in words."""
-    return f"{count} virtual server{'s' if count > 1 else ''}"
 
 
 def age(group: DirectorGroup) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Whether everything is programmed is not asked here: ``diff`` allows nothing befo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.reasons import Reason
@@ -77,7 +77,7 @@ def barred(world: World, group: DirectorGroup, node: str, standing: Standing) ->
         return Finding(False, Reason.HELD_DOWN, standing.held[group.name])
     if group.name in standing.behind and group.name not in standing.active:
         return Finding(False, Reason.CATCHING_UP, "it does not have the active director's connections yet")
-    return _asked_to_yield(world, group, node, standing) or _retired(world, group, node, standing)
+    return _asked_to_yield(world, group, node, standing) or _drained(world, group, node, standing)
 
 
 def pending(group: DirectorGroup, standing: Standing) -> Request | None:
@@ -89,16 +89,15 @@ def pending(group: DirectorGroup, standing: Standing) -> Request | None:
 def heir(world: World, group: DirectorGroup, node: str, standing: Standing) -> str:
     """Return the director that is to have the addresses now instead of the one that lives and holds them; "" for none.
 
-    Somebody asked for it and it has all connections, or the active director had better leave them to one that is
-    better (``directors.retiring``).
+    Somebody asked for it and it has all connections, or the active director's node is drained.
     """
     standbys = {one.node for one in _having(world, group, GroupRole.STANDBY)}
     request = pending(group, standing)
     holder = node if group.name in standing.active else group.ownership.active
     if request is not None:
         ready = _ready(world, group, request)
-    elif holder and directors.retiring(group, holder, world.nodes):
-        ready = {name for name in standbys if not directors.retiring(group, name, world.nodes)}
+    elif holder in world.nodes and world.nodes[holder].cordoned:
+        ready = {name for name in standbys if not world.nodes[name].cordoned}
     else:
         return ""
     return next((name for name in directors.members(group, world.nodes) if name in ready), "")
@@ -131,19 +130,18 @@ def _ready(world: World, group: DirectorGroup, request: Request) -> set[str]:
     return {one.node for one in standbys if one.caught_up == request.id and request.to in ("", one.node)}
 
 
-def _retired(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
-    """A node on which somebody is about to work, or that cannot serve all, stays out of the way while another director
-    can take over."""
-    why = directors.retiring(group, node, world.nodes)
-    if why is None:
+def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
+    """A node on which somebody is about to work stays out of the way while another director can take over."""
+    if node not in world.nodes or not world.nodes[node].cordoned:
         return None
     if group.name in standing.active:
         yields = _lets_go(world, group, node, standing)
     else:
         standbys = [one for one in _having(world, group, GroupRole.STANDBY) if one.node != node]
-        others = any(directors.retiring(group, one.node, world.nodes) is None for one in standbys)
+        others = any(not world.nodes[one.node].cordoned for one in standbys)
         yields = others and group.name not in standing.former
-    return replace(why, message=f"{why.message} and another director is ready") if yields else None
+    text = f"node {node} is cordoned and another director is ready"
+    return Finding(False, Reason.NODE_CORDONED, text) if yields else None
 
 
 def _lets_go(world: World, group: DirectorGroup, node: str, standing: Standing) -> bool:

@@ -17,16 +17,12 @@ from virtualserver.model.types import IPAddress
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one director says: its role, its addresses on the group's links, the request that it is ready to answer.
-
-    ``lacking``: how many of the group's virtual servers it cannot serve.
-    """
+    """What one director says: its role, its addresses on the group's links, the request that it is ready to answer."""
 
     node: str
     role: GroupRole
     addresses: frozenset[IPAddress] = frozenset()
     caught_up: str = ""
-    lacking: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +86,4 @@ def _report(entry: Mapping[str, Any]) -> Report | None:
     for text in entry.get("addresses") or []:
         with contextlib.suppress(ValueError):
             addresses.add(ip_address(text))
-    lacking = entry.get("lacking")
-    return Report(
-        entry.get("node", ""),
-        role,
-        frozenset(addresses),
-        entry.get("caughtUp") or "",
-        lacking if isinstance(lacking, int) else 0,
-    )
+    return Report(entry.get("node", ""), role, frozenset(addresses), entry.get("caughtUp") or "")

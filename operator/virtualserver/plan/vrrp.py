@@ -40,7 +40,6 @@ def instance(
     if settings.unicast:
         source = next((one.address for one in here if one.address.version == version), None)
         peers = tuple(peer for peer in _peers(world, group, node, here) if peer.version == version)
-    stays_back = giving_up or directors.retiring(group, node, world.nodes) is not None
     return Instance(
         group.name,
         settings.router_id,
@@ -50,7 +49,7 @@ def instance(
         directors.TAKING_OVER
         if taking_over
         else directors.priorities(serving(world).values(), group, world.nodes)[node],
-        0.0 if taking_over else None if stays_back else _preempt_delay(settings),
+        0.0 if taking_over else None if giving_up or world.nodes[node].cordoned else _preempt_delay(settings),
         links(group.spec),
         source,
         peers,
