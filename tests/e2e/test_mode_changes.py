@@ -41,7 +41,7 @@ def test_the_mode_of_a_live_virtual_server_is_changed_without_losing_a_connectio
     with cluster.load("hold", 7, 10) as four, cluster.load("hold", 7, 10, VIP6) as six:
         for forwarding, way in ((DIRECT, "-g"), (TUNNEL, "-i"), (TRANSLATED, "-m"), (TUNNEL, "-i"), (DIRECT, "-g")):
             cluster.patch("web", changed(forwarding))
-            # Direct Routing after another mode gets an entry of its own, with port 0 (plan/succession.py).
+            # Direct Routing knows no port (plan/forwarding.py).
             port = 0 if way == "-g" else 7
             wanted = [f"-r {one['address']}:{port} {way} -w 1" for one in NODES]
             wanted += [f"-r [{one['address']}]:{port} {way} -w 1" for one in NODES6]

@@ -23,7 +23,7 @@ def test_nodes_weigh_what_their_ready_pods_do(cluster: Cluster, forwarding: Json
     def weigh(first: int, second: int) -> bool:
         wanted = {f"-r {node} {way} -w {first}" for node, _ in NODES.values() if first}
         wanted |= {f"-r {node} {way} -w {second}" for _, node in NODES.values() if second}
-        # Port 0 is an entry of Direct Routing's own, where one of another mode was there before (plan/succession.py).
+        # Direct Routing knows no port (plan/forwarding.py).
         rows = [line.replace(":0 -g", ":80 -g") for line in cluster.table().splitlines() if " -r " in line]
         return {row[row.index("-r ") :].partition(" --tun")[0] for row in rows} == wanted
 

@@ -165,7 +165,8 @@ def test_the_director_knows_nodes_by_what_their_pods_weigh_and_a_node_knows_its_
             for table in (director, node):
                 table.add(f"-A {virtual} -s rr")
             for weight, one in zip((2, 1), NODES[known], strict=True):
-                director.add(f"-a {virtual} -r {end(one, port)} {WAYS[way].shown.format(weight)}")
+                receiver = end(one, 0 if way == "DirectRouting" else port)
+                director.add(f"-a {virtual} -r {receiver} {WAYS[way].shown.format(weight)}")
             for pod in ("pod-1a", "pod-1b"):
                 node.add(f"-a {virtual} -r {end(PODS[version][pod], target)} -m -w 1")
     assert lines_of(way, seen.director) == director

@@ -5,14 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 
-import pytest
-
 from unit.builders import director_group, node, store, virtual_server
 from virtualserver.agent.halves import LINGER, SILENCE
 from virtualserver.agent.paths import AGAIN
 from virtualserver.agent.programmer import Programmer
 from virtualserver.agent.record import Record
-from virtualserver.agent.succession import REMEMBERED
 from virtualserver.api.enums import RealServerState
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.fake import FakeKernel
@@ -242,20 +239,6 @@ def test_an_old_entry_of_the_director_goes_when_it_has_no_connection(tmp_path: P
     machine.rounds(2)
     machine.rounds(LINGER)
     assert machine.entries == {0: (ForwardingMethod.DIRECT_ROUTING, 1)}
-
-
-@pytest.mark.parametrize(("seconds", "port"), [(1.0, 0), (REMEMBERED + 1, 7)])
-def test_made_again_in_direct_routing_it_has_entries_of_its_own_while_the_kernel_may_keep_the_old_ones(
-    tmp_path: Path, seconds: float, port: int
-) -> None:
-    machine = Machine(tmp_path, "director-1", "198.18.0.11")
-    machine.mode(TUNNEL)
-    machine.mode(None)
-    machine.rounds(seconds)
-    machine.mode(DIRECT)
-    assert machine.entries == {port: (ForwardingMethod.DIRECT_ROUTING, 1)}
-    machine.rounds(2 * REMEMBERED)
-    assert machine.entries == {port: (ForwardingMethod.DIRECT_ROUTING, 1)}, "and keeps them"
 
 
 def test_a_udp_flow_is_ended_so_that_it_begins_anew_in_the_new_mode(tmp_path: Path) -> None:

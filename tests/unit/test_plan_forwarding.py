@@ -67,10 +67,12 @@ def tunnelled(weight: int, kind: TunnelType = TunnelType.IPIP, port: int = 0) ->
     return DestinationContent(weight, ForwardingMethod.TUNNEL, tunnel=Tunnel(kind, port))
 
 
-def test_machines_are_sent_to_at_the_virtual_port() -> None:
+def test_machines_are_sent_to_at_the_virtual_port_and_direct_routing_knows_none() -> None:
     plan = planned("director-1", {"forwarding": {"mode": "DirectRouting"}})
     direct = DestinationContent(1, ForwardingMethod.DIRECT_ROUTING)
-    assert table(plan) == {"TCP 198.18.0.100:80": {"198.18.1.21:80": direct, "198.18.1.22:80": direct}}
+    assert table(plan) == {"TCP 198.18.0.100:80": {"198.18.1.21:0": direct, "198.18.1.22:0": direct}}
+    plan = planned("director-1", {"forwarding": {"mode": "Tunnel"}})
+    assert table(plan) == {"TCP 198.18.0.100:80": {"198.18.1.21:80": tunnelled(1), "198.18.1.22:80": tunnelled(1)}}
 
 
 def test_pods_are_reached_through_their_node_whose_weight_is_theirs_together() -> None:

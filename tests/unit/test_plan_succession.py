@@ -18,8 +18,8 @@ def service(**entries: DestinationContent) -> Service:
     return Service(ServiceContent("rr"), {RS if name == "own" else HEIR: one for name, one in entries.items()})
 
 
-def after(wanted: DestinationContent, found: Service, *, expired: bool = False) -> Service:
-    return succeeded(service(own=wanted), found, lambda _: expired)
+def after(wanted: Service, found: Service, *, expired: bool = False) -> Service:
+    return succeeded(wanted, found, lambda _: expired)
 
 
 def quiet(content: DestinationContent) -> DestinationContent:
@@ -27,37 +27,38 @@ def quiet(content: DestinationContent) -> DestinationContent:
 
 
 @pytest.mark.parametrize("before", [NAT, TUNNEL])
-def test_direct_routing_gets_an_entry_of_its_own_beside_the_old_one(before: DestinationContent) -> None:
-    changed = after(DIRECT, service(own=before))
+def test_direct_routing_has_an_entry_of_its_own_beside_the_old_one(before: DestinationContent) -> None:
+    wanted = service(heir=DIRECT)
+    changed = after(wanted, service(own=before))
     assert changed == service(own=quiet(before), heir=DIRECT)
-    assert after(DIRECT, changed) == changed, "and that stays so"
-    assert after(DIRECT, changed, expired=True) == service(heir=DIRECT)
-    assert after(DIRECT, service(heir=DIRECT)) == service(heir=DIRECT)
-
-
-def test_direct_routing_gets_an_entry_of_its_own_where_one_of_another_mode_was_taken_out_lately() -> None:
-    assert succeeded(service(own=DIRECT), service(), lambda _: True, lambda _: True) == service(heir=DIRECT)
-    assert succeeded(service(own=DIRECT), service(), lambda _: True, lambda _: False) == service(own=DIRECT)
-    assert succeeded(service(own=TUNNEL), service(), lambda _: True, lambda _: True) == service(own=TUNNEL)
+    assert after(wanted, changed) == changed, "and that stays so"
+    assert after(wanted, changed, expired=True) == wanted
+    assert after(wanted, wanted) == wanted
 
 
 @pytest.mark.parametrize("next_one", [NAT, TUNNEL])
 def test_the_way_back_keeps_the_entry_of_direct_routing_while_connections_may_live(
     next_one: DestinationContent,
 ) -> None:
-    changed = after(next_one, service(heir=DIRECT))
+    changed = after(service(own=next_one), service(heir=DIRECT))
     assert changed == service(own=next_one, heir=quiet(DIRECT))
-    assert after(next_one, changed, expired=True) == service(own=next_one)
+    assert after(service(own=next_one), changed, expired=True) == service(own=next_one)
 
 
-@pytest.mark.parametrize("content", [NAT, TUNNEL, DIRECT])
-def test_where_no_mode_changes_nothing_is_different(content: DestinationContent) -> None:
-    for found in (service(), service(own=content)):
-        assert after(content, found) == service(own=content)
+def test_an_entry_of_direct_routing_with_a_port_is_of_an_earlier_version_and_is_used_up() -> None:
+    changed = after(service(heir=DIRECT), service(own=DIRECT))
+    assert changed == service(own=quiet(DIRECT), heir=DIRECT)
+    assert after(service(heir=DIRECT), changed, expired=True) == service(heir=DIRECT)
+
+
+@pytest.mark.parametrize("entry", [{"own": NAT}, {"own": TUNNEL}, {"heir": DIRECT}])
+def test_where_no_mode_changes_nothing_is_different(entry: dict[str, DestinationContent]) -> None:
+    for found in (service(), service(**entry)):
+        assert after(service(**entry), found) == service(**entry)
 
 
 def test_nat_becomes_a_tunnel_in_place() -> None:
-    assert after(TUNNEL, service(own=NAT)) == service(own=TUNNEL)
+    assert after(service(own=TUNNEL), service(own=NAT)) == service(own=TUNNEL)
 
 
 def test_the_node_of_pods_keeps_its_entry_while_nat_knows_the_pods_themselves() -> None:

@@ -255,7 +255,7 @@ class Programmer:
 
     def _succeeded(self, plan: Plan, actual: State, now: float) -> Plan:
         """Return a plan with what connections of a mode before a change still use."""
-        return self._succession.plan(self._halves.plan(plan, actual, self.owned, now), actual, self.owned, now)
+        return self._succession.plan(self._halves.plan(plan, actual, self.owned, now), actual, now)
 
     def _used(self, now: float) -> Usage | None:
         """Return what connections use, at most a second old; None when the kernel does not tell."""

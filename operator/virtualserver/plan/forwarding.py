@@ -56,7 +56,16 @@ def tunnel(forwarding: Forwarding) -> types.Tunnel:
 def from_director(
     forwarding: Forwarding, virtual: ServiceKey, shares: Sequence[RealServerPlan], node: str, nodes: Mapping[str, Node]
 ) -> dict[DestinationKey, DestinationContent]:
-    """Return what the director ``node`` holds for a virtual service, in canonical order."""
+    """Return what the director ``node`` holds for a virtual service, in canonical order.
+
+    Direct Routing never looks at the port, and has entries with port 0. With another mode's they would share the
+    route that the kernel keeps for an entry: one that NAT or a tunnel has filled makes Direct Routing resolve the
+    virtual address as a neighbour, and every new connection fails with EHOSTUNREACH (``ip_vs_xmit.c``:
+    ``__ip_vs_get_out_rt``, ``IP_VS_RT_MODE_KNOWN_NH``; seen on 6.1). That is so after a change of the mode, and after
+    the virtual server is deleted and made again: entries that were taken out are kept for the connections that know
+    them, and given back to who asks for the same real server (``ip_vs_ctl.c``: ``ip_vs_trash_get_dest``). Always, not
+    only then: ``mh`` hashes the port as well (``ip_vs_mh.c``), and all directors must hash alike.
+    """
     address = virtual.address
     if not direct(forwarding):
         return {
@@ -71,7 +80,12 @@ def from_director(
             weights[receiver] = min(weights.get(receiver, 0) + one.weight, MAX_WEIGHT)
     found = from_node(virtual, shares, node)
     ways = receivers(forwarding, address, virtual.port, [one.candidate for one in shares], nodes)
-    found |= {key: _content(forwarding, weights[key]) for key in ways if key in weights}
+    portless = forwarding.mode is ForwardingMode.DIRECT_ROUTING
+    found |= {
+        DestinationKey(key.address, 0) if portless else key: _content(forwarding, weights[key])
+        for key in ways
+        if key in weights
+    }
     return {key: found[key] for key in sorted(found, key=lambda key: (address_order(key.address), key.port))}
 
 

@@ -1,9 +1,6 @@
 """A real server whose forwarding mode changes while connections run: the old entry serves them, a new one the rest.
 
-The kernel keeps one route for an entry, whatever its method. One that a packet by NAT or tunnel has filled is of no use
-to Direct Routing: it resolves the virtual address as a neighbour, and every new connection fails with EHOSTUNREACH
-(``ip_vs_xmit.c``: ``__ip_vs_get_out_rt``, ``IP_VS_RT_MODE_KNOWN_NH``; seen on 6.1). An entry with port 0 is another
-entry for the same real server, and Direct Routing never looks at the port.
+From and to Direct Routing they differ by themselves: its entries have port 0 (``forwarding.from_director``).
 """
 
 from __future__ import annotations
@@ -22,41 +19,28 @@ from virtualserver.model.types import (
 Expired = Callable[[DestinationKey], bool]
 """Whether no connection that began before the change needs an entry any more."""
 
-Gone = Callable[[DestinationKey], bool]
-"""Whether an entry of another mode than Direct Routing was taken out lately: the kernel keeps it for its connections,
-and gives it back to who asks for the same real server (``ip_vs_ctl.c``: ``ip_vs_trash_get_dest``)."""
 
+def succeeded(wanted: Service, found: Service, expired: Expired) -> Service:
+    """Return a virtual service with its real servers, and with the entries of another mode that are not ``expired``.
 
-def succeeded(wanted: Service, found: Service, expired: Expired, gone: Gone = lambda _: False) -> Service:
-    """Return a virtual service with its real servers under the keys that the kernel as ``found`` can serve them by.
-
-    Beside them stand, with weight 0, the entries of another mode that are not ``expired``.
+    Those have weight 0: no new connection gets there. Nor to one of Direct Routing with a port, as agents made before
+    they had port 0.
     """
-    result: dict[DestinationKey, DestinationContent] = {}
-    for key, content in wanted.destinations.items():
-        heir = DestinationKey(key.address, 0)
-        direct = is_direct(content)
-        old = found.destinations.get(key)
-        changed = direct and (gone(key) if old is None else not is_direct(old))
-        renamed = direct and key.port != 0 and (changed or heir in found.destinations)
-        result[heir if renamed else key] = content
-        left = key if renamed else heir
-        if left in found.destinations and left not in result and not expired(left):
-            result[left] = replace(found.destinations[left], weight=0)
     methods = {content.method for content in wanted.destinations.values()}
-    for key, old in found.destinations.items():
-        # Of pods, Tunnel and Direct Routing know the node, NAT the pod itself.
-        if methods and key not in result and old.method not in methods and not expired(key):
-            result[key] = replace(old, weight=0)
-    if result == wanted.destinations:
+
+    def succeeds(key: DestinationKey, old: DestinationContent) -> bool:
+        return bool(methods) and (old.method not in methods or DestinationKey(key.address, 0) in wanted.destinations)
+
+    left = {
+        key: replace(old, weight=0)
+        for key, old in found.destinations.items()
+        if key not in wanted.destinations and succeeds(key, old) and not expired(key)
+    }
+    if not left:
         return wanted
+    result = {**wanted.destinations, **left}
     ordered = sorted(result, key=lambda key: (address_order(key.address), key.port))
     return Service(wanted.content, {key: result[key] for key in ordered})
-
-
-def is_direct(content: DestinationContent) -> bool:
-    """Return whether an entry is of Direct Routing."""
-    return content.method is ForwardingMethod.DIRECT_ROUTING
 
 
 def without_old_flows(wanted: Service, found: Service, ended: Expired) -> Service:
