@@ -42,6 +42,8 @@ def remove_dead(name: str, folder: Path) -> list[str]:
     said = []
     for lab, other in _in_the_way(name, folder):
         if not other.exists():
+            if _is_elsewhere(lab, other):
+                continue
             remove(lab, other)
             said.append(f"removed what was left of lab `{lab}` in {other}, which is gone")
         elif not _is_used(lab, other):
@@ -56,6 +58,14 @@ def _in_the_way(name: str, folder: Path) -> list[tuple[str, Path]]:
     """Labs in other folders with the same name or the same management addresses."""
     others = {(link.lab, Path(link.folder)) for link in links.all_labs() if link.folder != str(folder)}
     return sorted(one for one in others if one[0] == name or management(one[0]) == management(name))
+
+
+def _is_elsewhere(lab: str, folder: Path) -> bool:
+    """Its folder is only not to be seen from here: it is that of a container, which has this machine's network."""
+    pids = processes.marked(folder)
+    if any(Path(f"/proc/{pid}/root{folder}").exists() for pid in pids):
+        return True
+    return not pids and any(links.is_connected(link.name) for link in _own_links(lab, folder))
 
 
 def _is_used(lab: str, folder: Path) -> bool:

@@ -222,6 +222,9 @@ def test_clients_are_told_of_what_the_route_to_a_director_takes_and_again_when_t
     machine.kernel.narrow[ip_address("198.18.0.11")] = 1400
     machine.rounds(AGAIN)
     assert machine.kernel.rules.clamped == {Clamp(VIP, 1340)}
+    machine.kernel.narrow[ip_address("198.18.0.11")] = 552  # an ICMP message that anybody can send makes it so
+    machine.rounds(AGAIN)
+    assert machine.kernel.rules.clamped == {Clamp(VIP, 1280 - 60)}
     machine.kernel.narrow.clear()
     machine.rounds(AGAIN)
     assert machine.kernel.rules.clamped == {Clamp(VIP, 1440)}

@@ -183,6 +183,7 @@ class TestLinks:
             (IFF_UP, "veth", "", True, True, True),
             (IFF_UP, "netkit", "", True, True, True),
             (IFF_UP, "macvlan", "", True, True, False),
+            (IFF_UP, "tun", "", False, True, True),
         ],
     )
     def test_who_is_asked_and_what_leads_into_a_container(

@@ -10,6 +10,10 @@ from virtualserver.model.types import IPAddress
 AGAIN = 10.0
 """Seconds until a route is looked up again."""
 
+SMALLEST = 1280
+"""Bytes that every path takes (RFC 8200, section 5). Less may have been learned from an ICMP message that anybody can
+send, and would make all clients send small packets."""
+
 MtuTo = Callable[[IPAddress], int]
 """The MTU of the way to a peer, in bytes; raises KernelError when there is none."""
 
@@ -31,6 +35,6 @@ class Paths:
         if known is not None and now < known[0] + AGAIN:
             return known
         try:
-            return now, self._mtu_to(peer)
+            return now, max(self._mtu_to(peer), SMALLEST)
         except KernelError:
             return now, None

@@ -143,7 +143,8 @@ def decode_link(data: bytes, start: int, end: int) -> Link:
     mtu: int = struct.unpack("=I", fields[_IFLA_MTU])[0]
     kinds = parse(info, 0, len(info))
     asked = not flags & (IFF_LOOPBACK | IFF_NOARP) and not (_IFLA_MASTER in fields and _hands_over(kinds))
-    inward = _IFLA_LINK_NETNSID in fields and _word(kinds, _INFO_KIND) in _PAIRS
+    kind = _word(kinds, _INFO_KIND)
+    inward = kind == "tun" or (_IFLA_LINK_NETNSID in fields and kind in _PAIRS)
     return Link(index, name, flags, fields.get(_IFLA_ADDRESS, b""), mtu, own, asked, inward)
 
 

@@ -32,7 +32,7 @@ uplinks() { # links on which others may ask by ARP for an address that is anywhe
       *" master "*) case $rest in *vrf_slave*) ;; *) continue ;; esac ;;
     esac
     case $rest in
-      *' link-netns'*'\    veth '* | *' link-netns'*'\    netkit '*) has_network "$link" || continue ;;
+      *' link-netns'*'\    veth '* | *' link-netns'*'\    netkit '* | *'\    tun '*) has_network "$link" || continue ;;
     esac
     echo "$link"
   done | sort

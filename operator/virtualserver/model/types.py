@@ -214,7 +214,7 @@ class State:
     ``links`` holds names of the node's links, ``mtus`` their MTU in bytes, ``down`` those that carry nothing (all read
     only). ``asked`` are links on which ARP requests are answered, up or not: no loopback, none without ARP, no port of
     a bridge or bond, whose master answers. ``inward`` are those whose other end is in another network namespace of
-    this machine, as a container's is (both read only).
+    this machine, as a container's is, or a virtual machine (both read only).
     ``services`` holds every service when read, ours and others'; ``addresses`` likewise holds every address of every
     link. ``own_links`` holds, by name, the links that carry our mark. ``decapsulations`` holds every GUE port when
     read, ours and others'.

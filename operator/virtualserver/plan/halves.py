@@ -43,9 +43,13 @@ class Half:
         return not (self.addresses.isdisjoint(usage.addresses) and self.addresses.isdisjoint(pods))
 
     def received(self, usage: Usage) -> int | None:
-        """Return how many packets its tunnels have taken; None when there are none among it."""
+        """Return how many packets its tunnels have taken; None when there are none among it.
+
+        A UDP port alone takes none: the directors send to the one that its tunnels have now.
+        """
         links = [one for one in self.subjects if isinstance(one, str) and one != HOLDER]
-        return sum(usage.received.get(one, 0) for one in links) if links else None
+        ports = any(isinstance(one, Decapsulation) for one in self.subjects)
+        return sum(usage.received.get(one, 0) for one in links) if links or ports else None
 
 
 def halves(plan: Plan) -> dict[ObjectKey, Half]:

@@ -100,9 +100,10 @@ def uplinks(actual: State) -> frozenset[str]:
     """Return the node's links on which others may ask by ARP for an address that it holds anywhere.
 
     Also those without an address, for the kernel answers on any link for the addresses of all of them (``arp.c``:
-    ``arp_process``), and those that are down: they are quiet before they come up. Links into containers are left alone
-    unless there is a network on them, as on the uplink of a node that is a container itself: there may be thousands, no
-    client's segment is behind them, and a pod may have to ask there for an address that its node has elsewhere.
+    ``arp_process``), and those that are down: they are quiet before they come up. Links into containers and
+    virtual machines are left alone unless there is a network on them, as on the uplink of a node that is a container
+    itself: there may be thousands, no client's segment is behind them, and a pod may have to ask there for an address
+    that its node has elsewhere.
     """
     networks = {one.link for one in actual.addresses if one.address.version == 4 and one.prefix < 32}
     return actual.asked - (actual.inward - networks) - actual.own_links.keys() - frozenset(CATCH_ALL)
