@@ -48,7 +48,7 @@ def test_a_pod_that_its_monitor_calls_down_gets_nothing_from_its_node_either(clu
         for version, address in ((4, VIP), (6, VIP6)):
             pod, node = PODS[version]["pod-1b"], NODES[address][0]
             eventually(lambda: pod not in cluster.table("node-1"), 5, "out at its node")  # noqa: B023 - called at once
-            eventually(lambda: f"-r {node} -i -w 1" in cluster.table(), 5, "and its node weighs less")  # noqa: B023
+            eventually(lambda: f"-r {node} -i -w 1" in cluster.table(), 5, "its node weighs less")  # noqa: B023 - the same
             assert {line.split()[0] for line in cluster.fetch(6, address)} == {"pod-1a", "pod-2a"}
     finally:
         cluster.lab.host("pod-1b").run("service-ctl start web-alt")

@@ -51,6 +51,11 @@ def test_an_entry_of_direct_routing_with_a_port_is_of_an_earlier_version_and_is_
     assert after(service(heir=DIRECT), changed, expired=True) == service(heir=DIRECT)
 
 
+@pytest.mark.parametrize("content", [NAT, TUNNEL])
+def test_another_port_of_the_same_mode_is_another_real_server_and_goes_at_once(content: DestinationContent) -> None:
+    assert after(service(heir=content), service(own=content)) == service(heir=content)
+
+
 @pytest.mark.parametrize("entry", [{"own": NAT}, {"own": TUNNEL}, {"heir": DIRECT}])
 def test_where_no_mode_changes_nothing_is_different(entry: dict[str, DestinationContent]) -> None:
     for found in (service(), service(**entry)):

@@ -29,7 +29,8 @@ def succeeded(wanted: Service, found: Service, expired: Expired) -> Service:
     methods = {content.method for content in wanted.destinations.values()}
 
     def succeeds(key: DestinationKey, old: DestinationContent) -> bool:
-        return bool(methods) and (old.method not in methods or DestinationKey(key.address, 0) in wanted.destinations)
+        ported = old.method is ForwardingMethod.DIRECT_ROUTING and DestinationKey(key.address, 0) in wanted.destinations
+        return bool(methods) and (old.method not in methods or ported)
 
     left = {
         key: replace(old, weight=0)
