@@ -1,15 +1,17 @@
-"""A director whose kernel lacks something says what; it is not handed over to, or only what it can serve is."""
+"""A director whose kernel lacks something says what, and yields to one that can serve all."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from e2e.pair import NODES, VIPS, Pair, echo, other
 from e2e.world import eventually
+from virtualserver.agent.lacking import PATIENCE
 
 ODD = "198.18.0.158"
 HANDLER = "/proc/sys/kernel/modprobe"
@@ -49,17 +51,22 @@ def test_a_director_without_ipvs_is_not_ready_and_is_not_handed_over_to(pair: Pa
     pair.moved(active)
 
 
+def lblcr() -> dict[str, Any]:
+    """A virtual server that needs a module of its own."""
+    return echo("odd", [ODD], NODES[:2], forwarding={"mode": "DirectRouting"}, scheduler={"name": "lblcr"})
+
+
 def test_what_a_director_cannot_program_is_said_and_the_others_go_on(pair: Pair) -> None:
-    """One virtual server that a standby's kernel refuses does not keep all others from failing over."""
+    """One virtual server that a standby's kernel refuses does not keep all others from failing over: who wants that
+    gets it."""
     active = pair.active()
-    odd = echo("odd", [ODD], NODES[:2], forwarding={"mode": "DirectRouting"}, scheduler={"name": "lblcr"})
 
     def lacks() -> bool:
         found = [one for one in pair.server("odd").get("conditions") or [] if one["type"] == "Degraded"]
         return any(one["reason"] == "KernelModuleMissing" and other(active) in one["message"] for one in found)
 
     with no_modules(pair, other(active), "ip_vs_lblcr"):
-        pair.lab.kubectl("apply", "-f", "-", input=json.dumps(odd))
+        pair.lab.kubectl("apply", "-f", "-", input=json.dumps(lblcr()))
         try:
             eventually(lacks, 20, "it is said of the standby")
             eventually(lambda: pair.holds(active, ODD), 20, "the active director serves it")
@@ -72,4 +79,29 @@ def test_what_a_director_cannot_program_is_said_and_the_others_go_on(pair: Pair)
         finally:
             pair.lab.kubectl("delete", "vs", "odd")
     pair.moved(active, other(active))
+    pair.check(lost)
+
+
+def test_a_director_that_cannot_serve_all_yields_to_one_that_can(pair: Pair) -> None:
+    """Nobody is asked, no connection is lost, and the addresses stay where they go."""
+    active = pair.active()
+    heir = other(active)
+    pair.becomes(heir, "Standby")
+    with no_modules(pair, active, "ip_vs_lblcr"):
+        pair.lab.kubectl("apply", "-f", "-", input=json.dumps(lblcr()))
+        try:
+            with pair.watched(), pair.connections(20) as clients:
+                eventually(lambda: pair.report(active).get("lacking") == 1, 20, "it says so")
+                pair.becomes(heir, "Active", seconds=PATIENCE + 30)
+                lost = clients.use()
+            last = pair.status()["lastFailover"]
+            assert (last["reason"], last["before"]) == ("DirectorYielded", active)
+            assert last["message"] == f"{active} cannot serve 1 virtual server of the group"
+            eventually(lambda: pair.holds(heir, ODD), 20, "the odd one is served, too")
+            pair.becomes(active, "Standby")
+            eventually(lambda: pair.report(active).get("lacking") == 1, 40, "who yielded still cannot serve it")
+            assert pair.condition("Degraded")["reason"] == "NotAllServed"
+        finally:
+            pair.lab.kubectl("delete", "vs", "odd")
+    pair.moved(active, heir)
     pair.check(lost)

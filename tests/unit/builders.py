@@ -109,7 +109,7 @@ def store(**objects: list[Json]) -> Store:
 def standings(kernel: Kernel, record: Record, taken: bool = False) -> Standings:
     """What a node is to its groups by its kernel alone; ``taken``: another director is active in all of them."""
     terms = Terms(kernel, record, lambda _: taken, lambda: 0.0)
-    return Standings(terms, Steadiness(), Nobody(), lambda: 0.0)
+    return Standings(terms, Steadiness(), Nobody(), Lacking("director-1", lambda: 0.0), lambda: 0.0)
 
 
 class Nobody:
@@ -140,7 +140,7 @@ class Nobody:
 def group_reports(node: str, told: dict[str, Any], clock: Callable[[], float] = lambda: 0.0) -> GroupReports:
     """Puts what is said of groups into ``told``."""
     takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z")
-    return GroupReports(node, takeovers, Nobody(), Lacking(clock), told.__setitem__)
+    return GroupReports(node, takeovers, Nobody(), Lacking(node, clock), told.__setitem__)
 
 
 WEB = ObjectKey("default", "web")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unit.builders import Json, director_group, node, store, virtual_server
+from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.record import Record
 from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
@@ -27,7 +28,7 @@ GROUP = frozenset({"default"})
 ACTIVE = State(addresses=frozenset({token(51)}))
 
 
-class Lacking:
+class Behind:
     """A mirror that lacks connections, and hears nothing."""
 
     def __init__(self) -> None:
@@ -51,9 +52,11 @@ def world(mirrored: bool = True) -> World:
 
 class Case:
     def __init__(self, folder: Path) -> None:
-        self.taken, self.mirror, self.now = False, Lacking(), 0.0
+        self.taken, self.mirror, self.now = False, Behind(), 0.0
         terms = Terms(FakeKernel(), Record(folder / "record.json"), lambda _: self.taken, lambda: 0.0)
-        self.standings = Standings(terms, Steadiness(), self.mirror, lambda: self.now)
+        self.standings = Standings(
+            terms, Steadiness(), self.mirror, Lacking("director-1", lambda: self.now), lambda: self.now
+        )
 
     def look(self, actual: State, *, mirrored: bool = True) -> Standing:
         return self.standings.look(world(mirrored), "director-1", actual)

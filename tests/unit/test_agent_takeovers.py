@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unit.builders import Nobody, director_group, node, store
+from unit.builders import Nobody, director, director_group, node, store
 from virtualserver.agent.takeovers import Takeovers, Witness
 from virtualserver.api.failover import Failover
 from virtualserver.model.failover import Heard
@@ -18,8 +18,9 @@ ACTIVE = Standing(active=frozenset({"default"}))
 TOLD = {"node": "director-1", "before": "director-2", "reason": "DirectorLost", "message": "m", "silent": "0.230s"}
 
 
-def world(last: dict[str, Any] | None = None, *, cordoned: bool = False) -> World:
+def world(last: dict[str, Any] | None = None, *, cordoned: bool = False, says: dict[str, Any] | None = None) -> World:
     group = director_group()
+    group["status"] |= {"directors": [says]} if says is not None else {}
     group["status"] |= {"lastFailover": last} if last is not None else {}
     other = node("director-2", "10.0.0.12")
     other["spec"] |= {"unschedulable": True} if cordoned else {}
@@ -59,6 +60,15 @@ def test_why_it_became_active_and_for_how_long_nobody_was(
     made.look(world(cordoned=cordoned), NO_STANDING)
     found = made.look(world(cordoned=cordoned), ACTIVE)["default"]
     assert (found.before, found.reason, found.silent) == ("director-2", reason, silent)
+
+
+def test_who_yields_because_it_cannot_serve_all_is_told_so() -> None:
+    lacks = director("director-2", "Active", lacking=2, yieldsTo="director-1")
+    made = takeovers(Before(250, continues=True))
+    made.look(world(says=lacks), NO_STANDING)
+    found = made.look(world(says=lacks), ACTIVE)["default"]
+    expected = ("DirectorYielded", "director-2 cannot serve 2 virtual servers of the group")
+    assert (found.reason, found.message) == expected
 
 
 def test_a_term_that_begins_is_noted_and_ends_with_it() -> None:

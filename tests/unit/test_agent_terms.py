@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unit.builders import Json, Nobody, director_group, node, store, virtual_server
+from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.patience import Patience
 from virtualserver.agent.record import Record
 from virtualserver.agent.standing import Standings
@@ -130,7 +131,7 @@ def test_addresses_that_are_given_away_on_purpose_are_no_trouble(
     asked = store(virtual_servers=[virtual_server()], groups=[group], nodes=[here]).world()
     case = Case(tmp_path)
     case.taken = False
-    standings = Standings(case.terms, Steadiness(), Nobody(), lambda: case.now)
+    standings = Standings(case.terms, Steadiness(), Nobody(), Lacking("director-1", lambda: case.now), lambda: case.now)
     for _ in range(4):
         standings.look(asked, "director-1", ACTIVE)
         case.now += 1

@@ -28,8 +28,9 @@ ROUTER = {"a": Instance("a", 51, "eth0", 100, 3, 250, links=("eth0", "eth1"))}
 REQUEST = {"id": "7", "to": "director-2", "reason": "new memory"}
 
 
-def entry(name: str, role: str = "Standby", *addresses: str, caught_up: str = "") -> Json:
-    return {"node": name, "role": role, "reason": "", "message": "", "addresses": [*addresses], "caughtUp": caught_up}
+def entry(name: str, role: str = "Standby", *addresses: str, caught_up: str = "", **more: Any) -> Json:
+    said = {"node": name, "role": role, "reason": "", "message": "", "addresses": [*addresses], "caughtUp": caught_up}
+    return said | more
 
 
 def world(
@@ -141,6 +142,9 @@ FORMER = Standing(former=frozenset({"default"}))
 SLOW = {"routerId": 51, "advertisementInterval": "5s"}
 ONE = entry("director-1", "Active")
 READY = entry("director-2", caught_up="7")
+LACKS = entry("director-1", "Active", lacking=1)
+YIELDS = LACKS | {"yieldsTo": "director-2"}
+HESITANT = Standing(hesitant=frozenset({"default"}))
 
 
 @pytest.mark.parametrize(
@@ -187,6 +191,12 @@ def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: R
         (world(ONE, READY, entry("director-3", "Active"), cordoned="director-1"), NO_STANDING, True),
         (world(ONE, READY, cordoned="director-1", active="director-3"), NO_STANDING, False),
         (world(ONE, entry("director-2", "NotReady"), cordoned="director-1"), NO_STANDING, False),
+        (world(LACKS, READY), NO_STANDING, False),
+        (world(YIELDS, READY), NO_STANDING, True),
+        (world(YIELDS, READY, cordoned="director-2"), NO_STANDING, False),
+        (world(YIELDS, entry("director-2", lacking=1)), NO_STANDING, False),
+        (world(YIELDS, entry("director-2", "NotReady")), NO_STANDING, False),
+        (world(YIELDS, READY, active="director-3"), NO_STANDING, False),
     ],
 )
 def test_a_standby_is_the_heir_of_a_living_director_only_when_that_is_wanted(
@@ -204,6 +214,14 @@ def test_the_heir_displaces_the_living_director_unless_that_takes_long_or_is_not
     assert not gently(world(ONE, READY, request=REQUEST, vrrp=SLOW))
 
 
+def test_of_several_heirs_one_that_can_serve_all_goes_first() -> None:
+    known = world(ONE, entry("director-2", lacking=1), entry("director-3"), cordoned="director-1")
+    assert heir(known, known.groups["default"], "director-2", NO_STANDING) == "director-3"
+    asked = {"id": "7", "reason": "drill"}
+    known = world(ONE, READY | {"lacking": 1}, entry("director-3", caught_up="7"), request=asked)
+    assert heir(known, known.groups["default"], "director-2", NO_STANDING) == "director-3"
+
+
 def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothing() -> None:
     def claims(known: World, standing: Standing = NO_STANDING) -> tuple[int, float | None]:
         router = planned(known, standing, "director-2").state.instances["default"]
@@ -215,6 +233,9 @@ def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothi
     assert claims(world(vrrp=preempting)) == (234, 7.0)
     assert claims(world(vrrp=preempting), FORMER) == (234, None), "nor does one that has just let go"
     assert claims(world(vrrp=preempting, cordoned="director-2")) == (234, None), "a drained one takes nothing back"
+    assert claims(world(vrrp=preempting), HESITANT) == (202, None), "one that cannot serve all comes after all others"
+    busy = replace(HESITANT, active=frozenset({"default"}))
+    assert claims(world(vrrp=preempting), busy) == (234, None), "unless it is active"
 
 
 def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:

@@ -14,6 +14,7 @@ from virtualserver.api.reasons import Reason
 from virtualserver.model.types import IPAddress, State
 from virtualserver.plan import vrrp
 from virtualserver.plan.desired import Plan, directed_groups
+from virtualserver.plan.directors import servers
 from virtualserver.plan.eligibility import Standing, pending, role
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.groupstatus import Json, group_status
@@ -52,7 +53,7 @@ class GroupReports:
         self, world: World, plan: Plan, standing: Standing, actual: State, problems: Collection[ObjectKey]
     ) -> None:
         """Say what is so now; ``problems`` are the virtual servers that could not be programmed."""
-        self._lacking.look(problems)
+        self._lacking.look(world, plan, standing, problems)
         failovers = self._takeovers.look(world, standing)
         statuses = {
             name: self._status(world, world.groups[name], plan, standing, actual, failovers) for name in plan.groups
@@ -90,10 +91,10 @@ class GroupReports:
         failovers: Mapping[str, Failover],
     ) -> Json:
         said, why = role(group.name, plan.groups[group.name], standing, actual)
-        lacking = self._lacking.count(group.name, plan)
+        lacking, heir = self._lacking.counts.get(group.name, 0), self._lacking.heirs.get(group.name, "")
         if lacking and said is not GroupRole.NOT_READY:
-            servers = f"{lacking} virtual server{'s' if lacking > 1 else ''}"
-            why = replace(why, message=f"{why.message}, but for {servers} that it cannot serve")
+            text = f"{why.message}, but for {servers(lacking)} that it cannot serve"
+            why = replace(why, message=f"{text}; {heir} is to take over" if heir else text)
         router = plan.state.instances.get(group.name)
         return group_status(
             self._node,
@@ -104,6 +105,7 @@ class GroupReports:
             mirror=self._mirroring.report(group.name),
             caught_up=self._caught_up(world, group, standing),
             lacking=lacking,
+            yields_to=heir,
             failover=failovers.get(group.name),
         )
 

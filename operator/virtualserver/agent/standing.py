@@ -10,7 +10,7 @@ from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
-from virtualserver.plan.eligibility import Standing, displaces, heir
+from virtualserver.plan.eligibility import Standing, displaces, heir, unwanted
 from virtualserver.plan.owning import mirrors
 from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
@@ -43,11 +43,33 @@ class Mirroring(Protocol):
         ...
 
 
+class Ability(Protocol):
+    """What knows which groups this node cannot serve whole."""
+
+    @property
+    def hesitant(self) -> frozenset[str]:
+        """Groups that this node cannot serve whole, or could not a while ago."""
+        ...
+
+    @property
+    def heirs(self) -> Mapping[str, str]:
+        """By group, who is to take over from this node for that."""
+        ...
+
+
 class Standings:
     """Used in the programmer's thread, once for each plan. Times are seconds of a monotonic clock."""
 
-    def __init__(self, terms: Terms, steadiness: Steadiness, mirroring: Mirroring, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        steadiness: Steadiness,
+        mirroring: Mirroring,
+        ability: Ability,
+        clock: Callable[[], float],
+    ) -> None:
         self._terms, self._steadiness, self._mirroring, self._clock = terms, steadiness, mirroring, clock
+        self._ability = ability
         self._asked: dict[str, float] = {}
         self._given: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
@@ -71,6 +93,7 @@ class Standings:
             frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
+            hesitant=self._ability.hesitant,
         )
         displacing = self._displaces(world, node, groups, standing, now)
         return replace(standing, displacing=displacing, overdue=self._overdue(world, node, standing, now))
@@ -106,7 +129,7 @@ class Standings:
         expected = {}
         for name in standing.active:
             group = world.groups[name]
-            if one := heir(world, group, node, standing):
+            if unwanted(world, group, node) and (one := heir(world, group, node, standing)):
                 expected[name] = (one, group.ownership.request.id if group.ownership.request is not None else "")
         settled = standing.purging | (standing.active - expected.keys())
         self._in_vain = {name: key for name, key in self._in_vain.items() if name not in settled}
@@ -119,10 +142,9 @@ class Standings:
         return frozenset(overdue)
 
     def _given_away(self, world: World, node: str, groups: Mapping[str, DirectorGroup], now: float) -> frozenset[str]:
-        """Return the groups that somebody wants to be elsewhere, or wanted a moment ago: the answer may be known here
-        before it is seen that the addresses are gone."""
-        drained = node in world.nodes and world.nodes[node].cordoned
-        wanted = {name for name, group in groups.items() if drained or group.ownership.request is not None}
+        """Return the groups that are to be elsewhere, or were a moment ago: the answer may be known here before it is
+        seen that the addresses are gone."""
+        wanted = {name for name, group in groups.items() if name in self._ability.heirs or unwanted(world, group, node)}
         self._given = {name: since for name, since in self._given.items() if now - since < ANSWER_WITHIN}
         self._given |= dict.fromkeys(wanted, now)
         return frozenset(self._given)

@@ -13,6 +13,7 @@ from typing import Protocol
 from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Heard
+from virtualserver.plan import directors
 from virtualserver.plan.eligibility import Standing, pending
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -68,8 +69,8 @@ class Takeovers:
         if request is not None and request.to not in ("", self._node):
             request = None
         before = _sender(world, group, heard) if heard is not None else None
-        drained = before is not None and before in world.nodes and world.nodes[before].cordoned
-        reason, message = _why(heard, request.reason if request is not None else "", drained=drained)
+        yielded = self._yielded(world, group, before) if before is not None else ""
+        reason, message = _why(heard, request.reason if request is not None else "", yielded)
         return Failover(
             time=self._utc_now(),
             node=self._node,
@@ -79,6 +80,15 @@ class Takeovers:
             silent=f"{silent:.3f}s" if silent is not None else None,
             request=request.id if request is not None else None,
         )
+
+    def _yielded(self, world: World, group: DirectorGroup, before: str) -> str:
+        """Return why the director before gives the addresses to this one while it lives; "" when it does not."""
+        if before in world.nodes and world.nodes[before].cordoned:
+            return "its node is cordoned"
+        report = group.ownership.report(before)
+        if report is None or report.yields_to != self._node:
+            return ""
+        return f"{before} cannot serve {directors.servers(report.lacking)} of the group"
 
     def _silent(self, router: int, heard: Heard | None) -> float | None:
         """Return for how many seconds nobody held the addresses: not at all when this node has displaced the other."""
@@ -95,15 +105,15 @@ class Takeovers:
         return one.model_copy(update={"request": request.id})
 
 
-def _why(heard: Heard | None, asked: str, *, drained: bool) -> tuple[Reason, str]:
+def _why(heard: Heard | None, asked: str, yielded: str) -> tuple[Reason, str]:
     if heard is None:
         return Reason.FIRST, "no other director was heard before"
     if asked:
         return Reason.REQUESTED, asked
     if heard.priority == 0:
         return Reason.DIRECTOR_YIELDED, "the director before gave the addresses away"
-    if heard.continues and drained:
-        return Reason.DIRECTOR_YIELDED, "its node is cordoned"
+    if heard.continues and yielded:
+        return Reason.DIRECTOR_YIELDED, yielded
     if heard.continues:
         return Reason.PREEMPTED, "this director is preferred to the one before"
     return Reason.DIRECTOR_LOST, "the director before was not heard any more"

@@ -30,6 +30,11 @@ def members(group: DirectorGroup, nodes: Mapping[str, Node]) -> list[str]:
     return [*preferred, *(name for name in matching if name not in preferred)][: group.spec.max_directors]
 
 
+def servers(count: int) -> str:
+    """Return how many virtual servers, in words."""
+    return f"{count} virtual server{'s' if count > 1 else ''}"
+
+
 def age(group: DirectorGroup) -> tuple[str, str]:
     """Return what orders groups, older ones first."""
     return group.created, group.name
@@ -54,3 +59,15 @@ def priorities(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Map
     turn = len(older) % len(others) if others else 0
     ordered = [*named, *others[turn:], *others[:turn]]
     return {name: HIGHEST_PRIORITY - APART * place for place, name in enumerate(ordered)}
+
+
+def priority(
+    groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Mapping[str, Node], node: str, *, last: bool = False
+) -> int:
+    """Return the VRRP priority of one director; ``last``: it comes after all that are not.
+
+    There is room for that where a group has up to eight directors. In a larger one it keeps its place.
+    """
+    found = priorities(groups, group, nodes)
+    lower = found[node] - APART * len(found)
+    return lower if last and min(found.values()) - APART * len(found) > 0 else found[node]

@@ -27,7 +27,7 @@ class Standing:
     not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do not come
     here although they are sent; the receiver is to be started again. ``displacing``: it takes the addresses from a
     director that lives, or has just done so. ``overdue``: another one is to have them and has not taken them, so this
-    one lets go by itself.
+    one lets go by itself. ``hesitant``: it cannot serve all of them, or could not a while ago; others go first.
     """
 
     active: frozenset[str] = frozenset()
@@ -39,6 +39,7 @@ class Standing:
     deaf: frozenset[str] = frozenset()
     displacing: frozenset[str] = frozenset()
     overdue: frozenset[str] = frozenset()
+    hesitant: frozenset[str] = frozenset()
 
 
 NO_STANDING = Standing()
@@ -89,18 +90,34 @@ def pending(group: DirectorGroup, standing: Standing) -> Request | None:
 def heir(world: World, group: DirectorGroup, node: str, standing: Standing) -> str:
     """Return the director that is to have the addresses now instead of the one that lives and holds them; "" for none.
 
-    Somebody asked for it and it has all connections, or the active director's node is drained.
+    Somebody asked for it and it has all connections, or the active director's node is drained, or that one says that
+    it cannot serve all. One that can serve all goes first.
     """
-    standbys = {one.node for one in _having(world, group, GroupRole.STANDBY)}
     request = pending(group, standing)
     holder = node if group.name in standing.active else group.ownership.active
+    able, ready = fit(world, group), frozenset[str]()
     if request is not None:
         ready = _ready(world, group, request)
     elif holder in world.nodes and world.nodes[holder].cordoned:
-        ready = {name for name in standbys if not world.nodes[name].cordoned}
-    else:
-        return ""
-    return next((name for name in directors.members(group, world.nodes) if name in ready), "")
+        standbys = {one.node for one in _having(world, group, GroupRole.STANDBY)}
+        ready = frozenset(name for name in standbys if not world.nodes[name].cordoned)
+    elif (report := group.ownership.report(holder)) is not None:
+        ready = able & {report.yields_to}
+    return next((name for name in directors.members(group, world.nodes) if name in (ready & able or ready)), "")
+
+
+def fit(world: World, group: DirectorGroup) -> frozenset[str]:
+    """Return the standbys that can serve all virtual servers of a group, and on whose nodes nobody is about to work."""
+    able = (one.node for one in _having(world, group, GroupRole.STANDBY) if not one.lacking)
+    return frozenset(name for name in able if not world.nodes[name].cordoned)
+
+
+def unwanted(world: World, group: DirectorGroup, node: str) -> bool:
+    """Tell whether people want the addresses elsewhere: then an active director lets go in the end, whoever takes over.
+
+    Not for what it cannot serve: it serves the others.
+    """
+    return group.ownership.request is not None or (node in world.nodes and world.nodes[node].cordoned)
 
 
 def displaces(group: DirectorGroup, standing: Standing) -> bool:
@@ -124,10 +141,10 @@ def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Sta
     return Finding(False, Reason.FAILOVER_REQUESTED, f"a failover was asked for: {request.reason}") if yields else None
 
 
-def _ready(world: World, group: DirectorGroup, request: Request) -> set[str]:
+def _ready(world: World, group: DirectorGroup, request: Request) -> frozenset[str]:
     """Return the directors that can do what was asked for."""
     standbys = _having(world, group, GroupRole.STANDBY)
-    return {one.node for one in standbys if one.caught_up == request.id and request.to in ("", one.node)}
+    return frozenset(one.node for one in standbys if one.caught_up == request.id and request.to in ("", one.node))
 
 
 def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:

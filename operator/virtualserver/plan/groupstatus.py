@@ -26,6 +26,7 @@ def group_status(
     mirror: MirrorReport | None = None,
     caught_up: str | None = None,
     lacking: int = 0,
+    yields_to: str = "",
     failover: Failover | None = None,
 ) -> Json:
     """Return the part of a group's status that the agent of ``node`` owns.
@@ -42,6 +43,7 @@ def group_status(
         mirror=mirror,
         caught_up=caught_up,
         lacking=lacking or None,
+        yields_to=yields_to or None,
         since=None,
     )
     status: Json = {"directors": [report.wire()]}

@@ -68,6 +68,8 @@ def _instance(held: Holding, name: str, addresses: Iterable[LinkAddress]) -> Ins
         addresses,
         taking_over=name in standing.displacing,
         giving_up=name in standing.former,
+        hesitant=name in standing.hesitant,
+        active=name in standing.active,
     )
 
 

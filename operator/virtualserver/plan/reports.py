@@ -17,12 +17,17 @@ from virtualserver.model.types import IPAddress
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one director says: its role, its addresses on the group's links, the request that it is ready to answer."""
+    """What one director says: its role, its addresses on the group's links, the request that it is ready to answer.
+
+    ``lacking``: how many of the group's virtual servers it cannot serve. ``yields_to``: who is to take over for that.
+    """
 
     node: str
     role: GroupRole
     addresses: frozenset[IPAddress] = frozenset()
     caught_up: str = ""
+    lacking: int = 0
+    yields_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +91,12 @@ def _report(entry: Mapping[str, Any]) -> Report | None:
     for text in entry.get("addresses") or []:
         with contextlib.suppress(ValueError):
             addresses.add(ip_address(text))
-    return Report(entry.get("node", ""), role, frozenset(addresses), entry.get("caughtUp") or "")
+    lacking = entry.get("lacking")
+    return Report(
+        entry.get("node", ""),
+        role,
+        frozenset(addresses),
+        entry.get("caughtUp") or "",
+        lacking if isinstance(lacking, int) else 0,
+        entry.get("yieldsTo") or "",
+    )

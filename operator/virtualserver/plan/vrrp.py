@@ -24,12 +24,14 @@ def instance(
     *,
     taking_over: bool = False,
     giving_up: bool = False,
+    hesitant: bool = False,
+    active: bool = False,
 ) -> Instance:
     """Return the virtual router of a group; ``own`` are the node's own addresses on its links.
 
     ``taking_over``: it is to become active although another one is; ``giving_up``: it has let go, and whoever has the
-    addresses now keeps them. Advertisements are of IPv6 only where the link has
-    no IPv4 address.
+    addresses now keeps them; ``hesitant``: so does this one, and unless it is ``active`` it is the last that takes
+    over. Advertisements are of IPv6 only where the link has no IPv4 address.
     """
     assert group.spec is not None
     settings = group.spec.vrrp
@@ -40,16 +42,16 @@ def instance(
     if settings.unicast:
         source = next((one.address for one in here if one.address.version == version), None)
         peers = tuple(peer for peer in _peers(world, group, node, here) if peer.version == version)
+    stays_back = giving_up or hesitant or world.nodes[node].cordoned
+    priority = directors.priority(serving(world).values(), group, world.nodes, node, last=hesitant and not active)
     return Instance(
         group.name,
         settings.router_id,
         group.spec.interface,
         milliseconds(settings.advertisement_interval),
         settings.missed_advertisements,
-        directors.TAKING_OVER
-        if taking_over
-        else directors.priorities(serving(world).values(), group, world.nodes)[node],
-        0.0 if taking_over else None if giving_up or world.nodes[node].cordoned else _preempt_delay(settings),
+        directors.TAKING_OVER if taking_over else priority,
+        0.0 if taking_over else None if stays_back else _preempt_delay(settings),
         links(group.spec),
         source,
         peers,
