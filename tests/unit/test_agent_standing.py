@@ -59,7 +59,7 @@ class Case:
         )
 
     def look(self, actual: State, *, mirrored: bool = True) -> Standing:
-        return self.standings.look(world(mirrored), "director-1", actual)
+        return self.standings.look(world(mirrored), "director-1", actual, GROUP if mirrored else ())
 
 
 def test_who_lacks_connections_is_behind(tmp_path: Path) -> None:

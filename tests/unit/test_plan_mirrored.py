@@ -104,6 +104,20 @@ def test_a_refused_one_stands_in_nobodys_way() -> None:
     assert verdicts[ObjectKey("default", "b")].accepted.ok
 
 
+def test_a_refused_one_starts_no_mirroring() -> None:
+    """Its daemons would refuse real servers of another family, which then are allowed."""
+    refused = MIRRORED | {"addresses": ["198.18.0.101"]}
+    listed = [virtual_server("a", created=OLD, **MIXED), virtual_server("b", created=YOUNG, **refused)]
+    world = store(virtual_servers=listed, nodes=DIRECTORS).world()
+    plan = desired.plan(world, judge(world), lambda *_: UP, "director-1")
+    assert [(found.ok, key.name) for key, found in plan_findings(world).items()] == [(True, "a"), (False, "b")]
+    assert (plan.mirrored, plan.state.daemons) == (frozenset(), frozenset())
+
+
+def plan_findings(world: World) -> dict[ObjectKey, Finding]:
+    return {key: verdict.accepted for key, verdict in judge(world).items()}
+
+
 def test_pods_behind_nodes_of_the_other_family_only_are_found_out_when_they_are_there() -> None:
     spec = MIXED | MIRRORED | {"addresses": ["198.18.0.101"], "realServers": [{"service": {"name": "web"}}]}
     pods = [endpoint_slice("web-1", "web", {**endpoint("10.244.31.11"), "nodeName": "node-1"})]

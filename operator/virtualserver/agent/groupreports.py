@@ -18,7 +18,6 @@ from virtualserver.plan.directors import servers
 from virtualserver.plan.eligibility import Standing, pending, role
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.groupstatus import Json, group_status
-from virtualserver.plan.owning import mirrors
 from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 
@@ -55,9 +54,7 @@ class GroupReports:
         """Say what is so now; ``problems`` are the virtual servers that could not be programmed."""
         self._lacking.look(world, plan, standing, problems)
         failovers = self._takeovers.look(world, standing)
-        statuses = {
-            name: self._status(world, world.groups[name], plan, standing, actual, failovers) for name in plan.groups
-        }
+        statuses = {name: self._status(world.groups[name], plan, standing, actual, failovers) for name in plan.groups}
         for name in self._said.keys() - statuses.keys():
             self._say(name, None)
         for name, status in statuses.items():
@@ -83,7 +80,6 @@ class GroupReports:
 
     def _status(
         self,
-        world: World,
         group: DirectorGroup,
         plan: Plan,
         standing: Standing,
@@ -103,18 +99,18 @@ class GroupReports:
             addresses=_addresses(group, actual),
             priority=router.priority if router is not None else None,
             mirror=self._mirroring.report(group.name),
-            caught_up=self._caught_up(world, group, standing),
+            caught_up=self._caught_up(plan, group, standing),
             lacking=lacking,
             yields_to=heir,
             failover=failovers.get(group.name),
         )
 
-    def _caught_up(self, world: World, group: DirectorGroup, standing: Standing) -> str | None:
+    def _caught_up(self, plan: Plan, group: DirectorGroup, standing: Standing) -> str | None:
         """Return the request that this node is ready to answer."""
         request = pending(group, standing)
         if request is None or request.to not in ("", self._node) or group.name in standing.active:
             return None
-        if mirrors(world, group.name) and not self._mirroring.caught_up(group.name, request.id):
+        if group.name in plan.mirrored and not self._mirroring.caught_up(group.name, request.id):
             return None
         return request.id
 

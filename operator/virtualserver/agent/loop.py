@@ -30,7 +30,7 @@ from virtualserver.plan.preflight import Scene
 from virtualserver.plan.shares import targets
 from virtualserver.plan.status import Json, Seen, active_status, node_status, standby_status
 from virtualserver.plan.transitions import Transition, transitions
-from virtualserver.plan.verdicts import Verdict, judge, service_keys
+from virtualserver.plan.verdicts import Verdict, judge, mirrored, service_keys
 from virtualserver.plan.world import ObjectKey, VirtualServer, World
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ class Loop:
         self._wake = asyncio.Event()
         self._world = World()
         self._verdicts: Mapping[ObjectKey, Verdict] = {}
+        self._mirrored: frozenset[str] = frozenset()
         self._judged_version: int | None = None
         self._seen: Seen | None = None
         self._settled_plan: Plan | None = None
@@ -165,6 +166,7 @@ class Loop:
             self._judged_version = self._source.version
             self._world = self._source.world()
             self._verdicts = judge(self._world)
+            self._mirrored = mirrored(self._world, self._verdicts)
         self._busy = True
         try:
             complete = self._source.complete
@@ -209,7 +211,7 @@ class Loop:
         if self._watched_version != self._judged_version:
             self._watch(actual)
             self._watched_version = self._judged_version
-        self._standing = self._standings.look(self._world, self._node, actual)
+        self._standing = self._standings.look(self._world, self._node, actual, self._mirrored)
         circumstances = replace(circumstances, standing=self._standing)
         basis = (self._judged_version, self._book.version, circumstances)
         if self._planned is None or self._planned[0] != basis:

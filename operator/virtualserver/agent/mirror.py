@@ -78,7 +78,7 @@ class Mirror:
                 view = self._view()
                 if view is not None and view.plan is not self._plan:
                     self._plan = view.plan
-                    self._follow_all(view.mirrored, tasks)
+                    self._follow_all(view.plan.mirrored, tasks)
                 await asyncio.sleep(TICK)
 
     def _follow_all(self, groups: frozenset[str], tasks: asyncio.TaskGroup) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,7 +11,6 @@ from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.eligibility import Standing, displaces, heir, unwanted
-from virtualserver.plan.owning import mirrors
 from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -77,8 +76,11 @@ class Standings:
         self._insists: dict[str, float] = {}
         self._known: set[str] = set()
 
-    def look(self, world: World, node: str, actual: State) -> Standing:
-        """Return this node's standing; raises KernelError and RecordError."""
+    def look(self, world: World, node: str, actual: State, mirrored: Collection[str] = ()) -> Standing:
+        """Return this node's standing; ``mirrored`` are the groups with connections that are mirrored.
+
+        Raises KernelError and RecordError.
+        """
         now = self._clock()
         active, purging, former = self._terms.look(world, node, actual)
         self._mirroring.lapse(active | purging)
@@ -88,7 +90,7 @@ class Standings:
         standing = Standing(
             active,
             purging,
-            frozenset(name for name in groups.keys() - active - given_up if self._is_behind(world, name, actual)),
+            frozenset(self._behind(groups.keys() - active - given_up, actual) & set(mirrored)),
             self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now)),
             frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
             former,
@@ -149,12 +151,12 @@ class Standings:
         self._given |= dict.fromkeys(wanted, now)
         return frozenset(self._given)
 
-    def _is_behind(self, world: World, group: str, actual: State) -> bool:
+    def _behind(self, groups: Iterable[str], actual: State) -> set[str]:
         """A node that may hold a group's addresses already is not called back: one that lacks some is better than none.
 
         So a restart of the agent changes nothing.
         """
-        return group not in actual.eligible and self._mirroring.behind(group) and mirrors(world, group)
+        return {name for name in groups if name not in actual.eligible and self._mirroring.behind(name)}
 
 
 def _patience(group: DirectorGroup, standing: Standing) -> float:

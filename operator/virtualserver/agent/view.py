@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from virtualserver.model.types import State
 from virtualserver.plan.desired import Plan
 from virtualserver.plan.eligibility import Standing
-from virtualserver.plan.owning import mirrors
 from virtualserver.plan.world import World
 
 
@@ -19,8 +18,3 @@ class View:
     plan: Plan
     standing: Standing
     actual: State
-
-    @property
-    def mirrored(self) -> frozenset[str]:
-        """The groups of this node with connections that are mirrored."""
-        return frozenset(name for name in self.plan.groups if mirrors(self.world, name))

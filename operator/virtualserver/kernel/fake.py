@@ -87,6 +87,9 @@ SYSCTLS: dict[str, str] = {
     "net.ipv4.vs.sync_refresh_period": "0",
     "net.ipv4.vs.sync_retries": "0",
     "net.ipv4.vs.sync_sock_size": "0",
+    "net.ipv4.vs.sync_ports": "1",
+    "net.ipv4.vs.sync_version": "1",
+    "net.ipv4.vs.sync_persist_mode": "0",
     "net.ipv4.vs.backup_only": "0",
     "net.ipv4.vs.pmtu_disc": "1",
 }

@@ -18,7 +18,7 @@ from virtualserver.plan.parts import Part, director
 from virtualserver.plan.realservers import Candidate
 from virtualserver.plan.shares import HealthOf, RealServerPlan, share
 from virtualserver.plan.tunnels import HOLDER
-from virtualserver.plan.verdicts import Verdict, service_keys
+from virtualserver.plan.verdicts import Verdict, mirrored, service_keys
 from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 
@@ -41,6 +41,8 @@ class Plan:
     """The groups that this node is a director of, and what keeps it from holding their addresses."""
     accepted: Mapping[ObjectKey, VirtualServerSpec] = field(default_factory=dict, compare=False)
     """All accepted virtual servers, wherever they are served."""
+    mirrored: frozenset[str] = frozenset()
+    """Those of ``groups`` with connections that are mirrored."""
 
     @property
     def programmed(self) -> frozenset[ObjectKey]:
@@ -112,7 +114,8 @@ def plan(
         elif here is not None:
             parts[key] = receiving.node(server.spec, group, shares, here, world.nodes, circumstances.mtus)
     groups = {name: barred(world, group, node, standing) for name, group in directed_groups(world, node).items()}
-    held = owning.Holding(world, node, circumstances.own, standing)
+    mirrors = mirrored(world, verdicts) & groups.keys()
+    held = owning.Holding(world, node, circumstances.own, standing, mirrors)
     state = owning.joined(union(parts.values(), circumstances), held, groups, _by_group(verdicts, parts, directed))
     return Plan(
         replace(state, ending=_ending(world, verdicts, directed, standing)),
@@ -124,6 +127,7 @@ def plan(
         frozenset(concerned),
         groups,
         {key: spec for key in verdicts if verdicts[key].group and (spec := world.virtual_servers[key].spec)},
+        mirrors,
     )
 
 

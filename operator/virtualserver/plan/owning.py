@@ -16,12 +16,14 @@ from virtualserver.plan.world import DirectorGroup, World
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What decides it: the cluster, the node with its own addresses, and what it is to its groups."""
+    """What decides it: the cluster, the node with its own addresses, what it is to its groups, and which of these
+    have connections that are mirrored."""
 
     world: World
     node: str
     own: frozenset[LinkAddress]
     standing: Standing
+    mirrored: frozenset[str]
 
 
 def joined(
@@ -39,7 +41,7 @@ def joined(
     sysctls = dict(state.sysctls)
     daemons: set[SyncDaemon] = set()
     services = dict(state.services)
-    if mirrored := sorted(name for name in groups if mirrors(world, name)):
+    if mirrored := sorted(held.mirrored):
         first = world.groups[mirrored[0]]
         members |= {one for name in mirrored for one in vrrp.mirroring(world, world.groups[name], held.node, held.own)}
         daemons = set(_daemons(first, receive=not (held.standing.purging or held.standing.deaf)))
@@ -79,14 +81,6 @@ def _held(
     """Return what the active director of these groups holds."""
     tokens = {token(one.router_id) for name, one in instances.items() if name in active}
     return frozenset(tokens | {one for name in active for one in addresses.get(name, ())})
-
-
-def mirrors(world: World, group: str) -> bool:
-    """Return whether a group has a virtual server whose connections are mirrored."""
-    return any(
-        server.spec is not None and server.spec.connection_mirroring and server.spec.director_group == group
-        for server in world.virtual_servers.values()
-    )
 
 
 def _daemons(group: DirectorGroup, *, receive: bool) -> list[SyncDaemon]:

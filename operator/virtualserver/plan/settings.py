@@ -62,6 +62,11 @@ def mirroring(group: DirectorGroup) -> dict[str, str]:
         # Each entry is a message (``mirroring.MESSAGE``), and the receiver says nothing of those it has no room for: of
         # 15,000 in a second it lost 9 % with the default (0). The kernel takes twice ``rmem_max`` at most.
         "net.ipv4.vs.sync_sock_size": "1048576",
+        # Others, found on a node, would send where its peers do not listen, or what they do not read (version 0 knows
+        # neither IPv6 nor the sequence numbers of NAT); persistence is mirrored by its templates and its connections.
+        "net.ipv4.vs.sync_ports": "1",
+        "net.ipv4.vs.sync_version": "1",
+        "net.ipv4.vs.sync_persist_mode": "0",
         # With 1 a node whose daemons run in both roles stops directing (``ip_vs_core.c``).
         "net.ipv4.vs.backup_only": "0",
     }
@@ -72,6 +77,9 @@ MIRRORING = (
     "net.ipv4.vs.sync_refresh_period",
     "net.ipv4.vs.sync_retries",
     "net.ipv4.vs.sync_sock_size",
+    "net.ipv4.vs.sync_ports",
+    "net.ipv4.vs.sync_version",
+    "net.ipv4.vs.sync_persist_mode",
     "net.ipv4.vs.backup_only",
 )
 

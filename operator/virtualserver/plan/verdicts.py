@@ -67,6 +67,12 @@ def judge(world: World) -> dict[ObjectKey, Verdict]:
     return verdicts
 
 
+def mirrored(world: World, verdicts: Mapping[ObjectKey, Verdict]) -> frozenset[str]:
+    """Return the groups with an accepted virtual server whose connections are mirrored."""
+    specs = (world.virtual_servers[key].spec for key, verdict in verdicts.items() if verdict.accepted.ok)
+    return frozenset(spec.director_group for spec in specs if spec is not None and spec.connection_mirroring)
+
+
 def service_keys(spec: VirtualServerSpec) -> list[ServiceKey]:
     """Return the virtual services that a spec asks for."""
     return [
