@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from ipaddress import ip_address
+from typing import Any
 
-from e2e.pair import BEHIND, NAT, NODES, Pair, echo, other
+from e2e.pair import BEHIND, NAT, NODES, Clients, Pair, echo, other
 from e2e.world import eventually
-from failover import forge
+from failover import forge, history, nemesis, running
 from failover.subject import DIRECTORS, ECHO, connections
 from virtualserver.kernel import syncwire
 from virtualserver.model.connections import ESTABLISHED, Connection
 from virtualserver.model.types import Protocol
+from virtualserver.plan.directors import HIGHEST_PRIORITY
 
 AGAIN = "198.18.0.157"
+MIRRORED_DIRECT: dict[str, Any] = {"forwarding": {"mode": "DirectRouting"}, "connectionMirroring": True}
+HEALED = 2.0
+"""Seconds in which one that goes on has let go: advertisements are 0.3 s apart."""
 
 
 def test_clients_that_use_their_ports_again_are_not_sent_where_a_former_term_sent_them(pair: Pair) -> None:
@@ -35,6 +41,30 @@ def test_clients_that_use_their_ports_again_are_not_sent_where_a_former_term_sen
             _hand_over(pair, first)
             lost += clients.use()
     pair.check(lost, kept)
+
+
+def test_a_director_that_was_paused_gives_way_to_the_one_that_took_over(pair: Pair) -> None:
+    """As a virtual machine that is stopped for a while, and goes on as if nothing had been: it believes to be active, and
+    knows nothing of what began meanwhile. With `rr` nothing but the table of the other one does."""
+    active = pair.active()
+    heir = other(active)
+    spread = echo("again", [AGAIN], NODES[:2], scheduler={"name": "rr"}, **MIRRORED_DIRECT)
+    with pair.applied(spread), pair.watched(AGAIN), ExitStack() as stack:
+        before = stack.enter_context(pair.connections(40, vips=[AGAIN]))
+        with nemesis.frozen(pair.lab, active) as at:
+            pair.note("paused", director=active, at=at)
+            pair.becomes(heir, "Active")
+            pair.states("taken over", heir)
+            meanwhile = stack.enter_context(running.held(pair.lab, AGAIN, 40))
+            eventually(lambda: pair.report(heir)["priority"] > HIGHEST_PRIORITY, 20, "it claims more than the other")
+        pair.note("goes on", director=active)
+        pair.becomes(active, "Standby", seconds=60)
+        lost = before.use() + Clients({AGAIN: meanwhile}, pair.note).use()
+        eventually(lambda: pair.report(heir)["priority"] <= HIGHEST_PRIORITY, 20, "it claims as much as ever again")
+        pair.states("the paused one is a standby")
+    pair.check(lost, history.one_owner(pair.history, HEALED))
+    assert pair.history.owners(AGAIN).last == heir
+    assert pair.status()["lastFailover"]["node"] == heir
 
 
 def _of_its_own(pair: Pair, director: str) -> list[str]:

@@ -109,11 +109,13 @@ def store(**objects: list[Json]) -> Store:
 def standings(kernel: Kernel, record: Record, taken: bool = False) -> Standings:
     """What a node is to its groups by its kernel alone; ``taken``: another director is active in all of them."""
     terms = Terms(kernel, record, lambda _: taken, lambda: 0.0)
-    return Standings(terms, Steadiness(), Nobody(), Lacking("director-1", lambda: 0.0), lambda: 0.0)
+    return Standings(terms, Steadiness(), Nobody(), Lacking("director-1", lambda: 0.0), Nobody(), lambda: 0.0)
 
 
 class Nobody:
     """Nobody else was ever heard, and nothing is mirrored."""
+
+    staying: frozenset[str] = frozenset()
 
     def heard(self, router_id: int) -> Heard | None:
         return None
@@ -139,7 +141,7 @@ class Nobody:
 
 def group_reports(node: str, told: dict[str, Any], clock: Callable[[], float] = lambda: 0.0) -> GroupReports:
     """Puts what is said of groups into ``told``."""
-    takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z")
+    takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z", clock)
     return GroupReports(node, takeovers, Nobody(), Lacking(node, clock), told.__setitem__)
 
 

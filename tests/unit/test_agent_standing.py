@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.builders import Json, director_group, node, store, virtual_server
+from unit.builders import Json, Nobody, director_group, node, store, virtual_server
 from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.record import Record
 from virtualserver.agent.standing import Standings
@@ -54,9 +54,8 @@ class Case:
     def __init__(self, folder: Path) -> None:
         self.taken, self.mirror, self.now = False, Behind(), 0.0
         terms = Terms(FakeKernel(), Record(folder / "record.json"), lambda _: self.taken, lambda: 0.0)
-        self.standings = Standings(
-            terms, Steadiness(), self.mirror, Lacking("director-1", lambda: self.now), lambda: self.now
-        )
+        able = Lacking("director-1", lambda: self.now)
+        self.standings = Standings(terms, Steadiness(), self.mirror, able, Nobody(), lambda: self.now)
 
     def look(self, actual: State, *, mirrored: bool = True) -> Standing:
         return self.standings.look(world(mirrored), "director-1", actual, GROUP if mirrored else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -27,8 +28,8 @@ def world(last: dict[str, Any] | None = None, *, cordoned: bool = False, says: d
     return store(groups=[group], nodes=[node(), other]).world()
 
 
-def takeovers(witness: Witness | None = None) -> Takeovers:
-    return Takeovers("director-1", witness or Nobody(), lambda: "2026-01-01T00:00:00Z")
+def takeovers(witness: Witness | None = None, clock: Callable[[], float] = lambda: 20.0) -> Takeovers:
+    return Takeovers("director-1", witness or Nobody(), lambda: "2026-01-01T00:00:00Z", clock)
 
 
 class Before:
@@ -69,6 +70,36 @@ def test_who_yields_because_it_cannot_serve_all_is_told_so() -> None:
     found = made.look(world(says=lacks), ACTIVE)["default"]
     expected = ("DirectorYielded", "director-2 cannot serve 2 virtual servers of the group")
     assert (found.reason, found.message) == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "after", "stays"),
+    [
+        ("Active", 1.1, True),
+        ("Active", 0.9, False),
+        ("Unknown", 1.1, True),
+        ("Standby", 1.1, False),
+        ("NotReady", 1.1, False),
+    ],
+)
+def test_it_stays_against_one_that_fell_silent_until_that_says_that_it_is_not_active(
+    role: str, after: float, stays: bool
+) -> None:
+    says = director("director-2", role)
+    made = takeovers(Before(250, continues=False), lambda: 10.2 + after)
+    made.look(world(says=says), NO_STANDING)
+    made.look(world(says=says), ACTIVE)
+    assert made.staying == (frozenset({"default"}) if stays else frozenset())
+    made.look(world(says=says), NO_STANDING)
+    assert not made.staying
+
+
+@pytest.mark.parametrize("before", [Before(0, continues=True), Before(250, continues=True)], ids=["yielded", "taken"])
+def test_whoever_gave_the_addresses_away_needs_not_be_kept_out(before: Before) -> None:
+    made = takeovers(before)
+    made.look(world(says=director("director-2", "Active")), NO_STANDING)
+    made.look(world(says=director("director-2", "Active")), ACTIVE)
+    assert not made.staying
 
 
 def test_a_term_that_begins_is_noted_and_ends_with_it() -> None:

@@ -236,6 +236,8 @@ def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothi
     assert claims(world(vrrp=preempting), HESITANT) == (202, None), "one that cannot serve all comes after all others"
     busy = replace(HESITANT, active=frozenset({"default"}))
     assert claims(world(vrrp=preempting), busy) == (234, None), "unless it is active"
+    staying = Standing(frozenset({"default"}), staying=frozenset({"default"}))
+    assert claims(world(), staying)[0] == 252, "more than any that may believe to be active still"
 
 
 def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:

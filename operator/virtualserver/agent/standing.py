@@ -56,6 +56,15 @@ class Ability(Protocol):
         ...
 
 
+class Past(Protocol):
+    """What knows how this node became active."""
+
+    @property
+    def staying(self) -> frozenset[str]:
+        """Groups in which this node is active, and the director before may believe that it is, too."""
+        ...
+
+
 class Standings:
     """Used in the programmer's thread, once for each plan. Times are seconds of a monotonic clock."""
 
@@ -65,10 +74,11 @@ class Standings:
         steadiness: Steadiness,
         mirroring: Mirroring,
         ability: Ability,
+        past: Past,
         clock: Callable[[], float],
     ) -> None:
         self._terms, self._steadiness, self._mirroring, self._clock = terms, steadiness, mirroring, clock
-        self._ability = ability
+        self._ability, self._past = ability, past
         self._asked: dict[str, float] = {}
         self._given: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
@@ -96,6 +106,7 @@ class Standings:
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
             hesitant=self._ability.hesitant,
+            staying=self._past.staying & active,
         )
         displacing = self._displaces(world, node, groups, standing, now)
         return replace(standing, displacing=displacing, overdue=self._overdue(world, node, standing, now))

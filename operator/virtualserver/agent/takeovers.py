@@ -10,12 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Heard
 from virtualserver.plan import directors
 from virtualserver.plan.eligibility import Standing, pending
 from virtualserver.plan.world import DirectorGroup, World
+
+SETTLED = 1.0
+"""Seconds after which a director that took over begins to claim more than the one before."""
 
 
 class Witness(Protocol):
@@ -36,12 +40,15 @@ class Takeovers:
     That is kept: another director that served meanwhile, because it did not hear this one, wrote its own over it.
     """
 
-    def __init__(self, node: str, witness: Witness, utc_now: Callable[[], str]) -> None:
-        self._node, self._witness, self._utc_now = node, witness, utc_now
+    def __init__(self, node: str, witness: Witness, utc_now: Callable[[], str], clock: Callable[[], float]) -> None:
+        """``clock`` gives seconds of the monotonic clock that the witness uses."""
+        self._node, self._witness, self._utc_now, self._clock = node, witness, utc_now, clock
         self._active: frozenset[str] | None = None
         self._failovers: dict[str, Failover] = {}
         self.counts: Counter[str] = Counter()
         """Terms that began, by group."""
+        self.staying: frozenset[str] = frozenset()
+        """Groups whose director before fell silent, and has not said since that it is not active any more."""
 
     def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
         """Return how each of this node's terms began, as far as it is known."""
@@ -58,7 +65,23 @@ class Takeovers:
         for name in standing.active & self._failovers.keys():
             one = self._failovers[name]
             self._failovers[name] = self._answered(world.groups[name], standing, one)
-        return {name: one for name, one in self._failovers.items() if name in standing.active}
+        begun = {name: one for name, one in self._failovers.items() if name in standing.active}
+        self.staying = frozenset(name for name, one in begun.items() if self._may_return(world.groups[name], one))
+        return begun
+
+    def _may_return(self, group: DirectorGroup, one: Failover) -> bool:
+        """Tell whether the director before may go on as if it were active: it was paused, or parted from this one.
+
+        It would not have the connections that began since. Not at once: what it costs to say so is better spent later.
+        """
+        assert group.spec is not None
+        if one.reason != Reason.DIRECTOR_LOST or one.before is None:
+            return False
+        report = group.ownership.report(one.before)
+        if report is None or report.role in (GroupRole.STANDBY, GroupRole.NOT_READY):
+            return False
+        since = self._witness.held_since(group.spec.vrrp.router_id)
+        return since is None or self._clock() - since >= SETTLED
 
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
         assert group.spec is not None

@@ -28,6 +28,7 @@ class Standing:
     here although they are sent; the receiver is to be started again. ``displacing``: it takes the addresses from a
     director that lives, or has just done so. ``overdue``: another one is to have them and has not taken them, so this
     one lets go by itself. ``hesitant``: it cannot serve all of them, or could not a while ago; others go first.
+    ``staying``: the director before may believe that it is active still; it is to give way.
     """
 
     active: frozenset[str] = frozenset()
@@ -40,6 +41,7 @@ class Standing:
     displacing: frozenset[str] = frozenset()
     overdue: frozenset[str] = frozenset()
     hesitant: frozenset[str] = frozenset()
+    staying: frozenset[str] = frozenset()
 
 
 NO_STANDING = Standing()

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
+from virtualserver.api.base import seconds
 from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
-from virtualserver.plan import mirroring, settings, vrrp
+from virtualserver.plan import directors, mirroring, settings, vrrp
 from virtualserver.plan.eligibility import Standing
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.groups import serving
 from virtualserver.plan.world import DirectorGroup, World
 
 
@@ -61,18 +63,33 @@ def joined(
 
 def _instance(held: Holding, name: str, addresses: Iterable[LinkAddress]) -> Instance:
     group = held.world.groups[name]
-    standing = held.standing
     return vrrp.instance(
-        held.world,
-        group,
-        held.node,
-        held.own,
-        addresses,
-        taking_over=name in standing.displacing,
-        giving_up=name in standing.former,
-        hesitant=name in standing.hesitant,
-        active=name in standing.active,
+        held.world, group, held.node, held.own, addresses, _priority(held, group), _preempt_delay(held, group)
     )
+
+
+def _priority(held: Holding, group: DirectorGroup) -> int:
+    """Return how much this node claims: by its place in the group's order, but for what has happened lately."""
+    name, standing = group.name, held.standing
+    if name in standing.displacing:
+        return directors.TAKING_OVER
+    if name in standing.staying:
+        return directors.STAYING
+    last = name in standing.hesitant - standing.active
+    return directors.priority(serving(held.world).values(), group, held.world.nodes, held.node, last=last)
+
+
+def _preempt_delay(held: Holding, group: DirectorGroup) -> float | None:
+    """Return for how many seconds this node leaves the addresses to one that claims less; None: for ever.
+
+    So does one that has let go, that cannot serve all, or on which somebody is about to work, even if it is preferred.
+    """
+    assert group.spec is not None
+    name, settings = group.name, group.spec.vrrp
+    if name in held.standing.displacing:
+        return 0.0
+    stays_back = name in held.standing.former | held.standing.hesitant or held.world.nodes[held.node].cordoned
+    return None if stays_back or not settings.preempt else seconds(settings.preempt_delay or "0s")
 
 
 def _held(

@@ -7,7 +7,6 @@ from ipaddress import ip_address, ip_interface
 
 from virtualserver.api.base import milliseconds, seconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
-from virtualserver.api.failover import Vrrp
 from virtualserver.model.failover import Instance, Member, token
 from virtualserver.model.types import IPAddress, LinkAddress, State, address_order
 from virtualserver.plan import directors
@@ -21,17 +20,13 @@ def instance(
     node: str,
     own: frozenset[LinkAddress],
     addresses: Iterable[LinkAddress],
-    *,
-    taking_over: bool = False,
-    giving_up: bool = False,
-    hesitant: bool = False,
-    active: bool = False,
+    priority: int,
+    preempt_delay: float | None,
 ) -> Instance:
     """Return the virtual router of a group; ``own`` are the node's own addresses on its links.
 
-    ``taking_over``: it is to become active although another one is; ``giving_up``: it has let go, and whoever has the
-    addresses now keeps them; ``hesitant``: so does this one, and unless it is ``active`` it is the last that takes
-    over. Advertisements are of IPv6 only where the link has no IPv4 address.
+    ``preempt_delay``: seconds for which it leaves the addresses to one of a lower ``priority``; None: for ever.
+    Advertisements are of IPv6 only where the link has no IPv4 address.
     """
     assert group.spec is not None
     settings = group.spec.vrrp
@@ -42,27 +37,20 @@ def instance(
     if settings.unicast:
         source = next((one.address for one in here if one.address.version == version), None)
         peers = tuple(peer for peer in _peers(world, group, node, here) if peer.version == version)
-    stays_back = giving_up or hesitant or world.nodes[node].cordoned
-    priority = directors.priority(serving(world).values(), group, world.nodes, node, last=hesitant and not active)
     return Instance(
         group.name,
         settings.router_id,
         group.spec.interface,
         milliseconds(settings.advertisement_interval),
         settings.missed_advertisements,
-        directors.TAKING_OVER if taking_over else priority,
-        0.0 if taking_over else None if stays_back else _preempt_delay(settings),
+        priority,
+        preempt_delay,
         links(group.spec),
         source,
         peers,
         version,
         tuple(sorted(set(addresses), key=_order)),
     )
-
-
-def _preempt_delay(settings: Vrrp) -> float | None:
-    """Return for how many seconds a node that is preferred leaves the addresses to another; None: for ever."""
-    return seconds(settings.preempt_delay or "0s") if settings.preempt else None
 
 
 def links(spec: DirectorGroupSpec) -> tuple[str, ...]:
