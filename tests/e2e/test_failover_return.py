@@ -44,8 +44,8 @@ def test_clients_that_use_their_ports_again_are_not_sent_where_a_former_term_sen
 
 
 def test_a_director_that_was_paused_gives_way_to_the_one_that_took_over(pair: Pair) -> None:
-    """As a virtual machine that is stopped for a while, and goes on as if nothing had been: it believes to be active, and
-    knows nothing of what began meanwhile. With `rr` nothing but the table of the other one does."""
+    """As a virtual machine that is stopped for a while, and goes on as if nothing had been: it believes to be active
+    and knows nothing of what began meanwhile. With `rr` nothing but the table of the other one does."""
     active = pair.active()
     heir = other(active)
     spread = echo("again", [AGAIN], NODES[:2], scheduler={"name": "rr"}, **MIRRORED_DIRECT)
