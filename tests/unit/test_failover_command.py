@@ -264,6 +264,14 @@ def test_an_option_that_cannot_be_used_ends_with_code_2(words: list[str]) -> Non
     assert ended.value.code == 2
 
 
+def test_an_option_that_cannot_be_used_is_told_with_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--timeout", "soon"], ["--timeout", "0"]):
+        with pytest.raises(SystemExit):
+            parse("failover", "default", "--reason", "r", *words)
+        said = capsys.readouterr().err
+        assert f"argument --timeout: must be more than 0 and at most 3600, not {words[1]!r}" in said
+
+
 @pytest.mark.parametrize(("text", "value"), [("0.23s", 0.23), ("12ms", 0.012), ("3s", 3), ("", None), ("soon", None)])
 def test_silent_times_are_read(text: str, value: float | None) -> None:
     assert seconds(text) == value

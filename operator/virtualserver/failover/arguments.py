@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 FAILOVER = "make another director of a group the active one, and say how long its addresses were silent"
 DRILL = "measure the failover of a live group: there and back again, several times"
@@ -46,14 +47,14 @@ def _reason(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError("must be more than 0 and at most 3600")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) <= 3600:
+            return value
+    raise argparse.ArgumentTypeError(f"must be more than 0 and at most 3600, not {text!r}")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError("must be 1 to 100")
-    return value
+    with contextlib.suppress(ValueError):
+        if 1 <= (value := int(text)) <= 100:
+            return value
+    raise argparse.ArgumentTypeError(f"must be 1 to 100, not {text!r}")
