@@ -123,6 +123,9 @@ class Nobody:
     def held_since(self, router_id: int) -> float | None:
         return None
 
+    def rival(self, router_id: int) -> Heard | None:
+        return None
+
     def behind(self, group: str) -> bool:
         return False
 

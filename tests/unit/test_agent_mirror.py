@@ -83,7 +83,11 @@ def test_connections_wait_for_their_real_servers_which_are_not_checked_yet_when_
 @pytest.mark.parametrize("what", ["refusal", "receiver", "services"])
 def test_a_director_that_gets_nothing_may_take_over_all_the_same_after_a_while_and_says_why(what: str) -> None:
     case = Case(1000)
-    words = {"refusal": "out of reach", "receiver": "no receiver", "services": "not programmed"}[what]
+    words = {
+        "refusal": "out of reach",
+        "receiver": "spec.interface: this node has no link eth0",
+        "services": "not programmed",
+    }[what]
     if what == "refusal":
         case.refusal = words
     elif what == "receiver":

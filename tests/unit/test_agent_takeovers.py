@@ -44,6 +44,9 @@ class Before:
     def held_since(self, _: int) -> float | None:
         return 10.2
 
+    def rival(self, _: int) -> Heard | None:
+        return self._heard if self._heard.priority else None
+
 
 @pytest.mark.parametrize(
     ("before", "cordoned", "reason", "silent"),
@@ -100,6 +103,19 @@ def test_whoever_gave_the_addresses_away_needs_not_be_kept_out(before: Before) -
     made.look(world(says=director("director-2", "Active")), NO_STANDING)
     made.look(world(says=director("director-2", "Active")), ACTIVE)
     assert not made.staying
+
+
+def test_another_one_that_is_heard_to_be_active_for_longer_than_a_hand_over_takes_is_named() -> None:
+    times = iter([20.0, 20.9, 21.0])
+    made, known = (
+        takeovers(Before(250, continues=True), lambda: next(times)),
+        world(says=director("director-2", "Active")),
+    )
+    found = []
+    for _ in range(3):
+        made.look(known, ACTIVE)
+        found.append(made.rivals)
+    assert found == [{}, {}, {"default": "director-2"}]
 
 
 def test_a_term_that_begins_is_noted_and_ends_with_it() -> None:

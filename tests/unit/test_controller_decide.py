@@ -139,6 +139,7 @@ def test_status_of_a_group_that_an_older_one_is_in_the_way_of() -> None:
     status = group_status(seen.groups["edge"], seen, group_seen({}))
     assert conditions(status)["Accepted"] == ("False", "RouterIdInUse")
     assert "spec.vrrp.routerId: 51 is used by DirectorGroup default" in status["conditions"][0]["message"]
+    assert conditions(status)["Degraded"] == ("True", "RouterIdInUse"), "`kubectl get dg` shows it"
 
 
 def test_status_of_a_group_without_nodes() -> None:

@@ -59,6 +59,7 @@ def test_of_a_silent_active_director_nothing_is_known() -> None:
         ((ONE,), (), "NoStandby"),
         ((ONE, director("director-2", "Standby", lacking=1)), (), "NotAllServed"),
         ((director(lacking=1), TWO), (), "NotAllServed"),
+        ((director(reason="TwoOwners"), TWO), (), "TwoOwners"),
         ((), (), "NoStandby"),
         ((ONE, director("director-2", "Resting")), (), "DirectorNotReady"),
     ],
@@ -81,7 +82,8 @@ def test_two_that_are_ready_are_well() -> None:
     ("states", "expected"),
     [
         (["InStep"], (True, "InStep", True)),
-        (["Behind", "InStep"], (True, "InStep", True)),
+        (["InStep", "Behind"], (True, "InStep", True)),
+        (["Behind", "InStep"], (False, "Behind", True)),
         (["Behind", "Unknown"], (False, "Behind", True)),
         (["Alone"], (False, "Alone", False)),
         (["Unknown"], (False, "NotMeasured", False)),
@@ -89,9 +91,21 @@ def test_two_that_are_ready_are_well() -> None:
         ([], (False, "NoStandby", True)),
     ],
 )
-def test_mirrored_follows_the_best_standby(states: list[str | None], expected: tuple[bool, str, bool]) -> None:
+def test_mirrored_follows_the_standby_that_would_take_over(
+    states: list[str | None], expected: tuple[bool, str, bool]
+) -> None:
     said = [director(f"d-{n}", "Standby", mirror={"state": one} if one else None) for n, one in enumerate(states)]
     assert words(mirrored(seen(ONE, *said))) == expected
+
+
+def test_mirrored_says_what_is_wrong_with_each_standby() -> None:
+    link = "spec.mirroring.interface: this node has no link eth7"
+    said = [
+        director("d-1", "Standby", 249, mirror={"state": "InStep"}),
+        director("d-2", "Standby", 248, mirror={"state": "Unknown", "message": link}),
+        director("d-3", "Standby", 247, mirror={"state": "InStep"}),
+    ]
+    assert mirrored(seen(ONE, *said))[0].message == f"d-1: in step with the active director; d-2: {link}"
 
 
 def test_a_standby_that_is_silent_mirrors_nothing_that_is_known() -> None:

@@ -65,6 +65,13 @@ def test_what_only_one_can_have_stays_with_the_older_one(spec: Json, reason: Rea
     assert young(**spec) == Finding(False, reason, message)
 
 
+def test_a_gateway_that_is_a_nodes_own_address_is_refused() -> None:
+    nodes = [node("director-1", "198.18.1.11"), node("rs-1", "198.18.1.21")]
+    group = director_group(gateway={"interface": "eth1", "addresses": ["198.18.1.1", "198.18.1.21"]})
+    text = "spec.gateway.addresses: 198.18.1.21 is an address of node rs-1; choose one that nobody has"
+    assert judged(group, nodes=nodes)["default"] == Finding(False, Reason.GATEWAY_IN_USE, text)
+
+
 def test_a_sync_id_that_was_left_out_is_the_router_id() -> None:
     old = director_group("a", created=OLD, mirroring={"syncId": 52})
     found = judged(old, director_group("b", created=YOUNG, vrrp=OTHER_IDS))["b"]

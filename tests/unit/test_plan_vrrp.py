@@ -98,6 +98,17 @@ def test_unicast_goes_to_the_others_addresses_on_the_same_network() -> None:
     assert (str(one.source), [str(peer) for peer in one.peers]) == ("198.18.0.11", ["198.18.0.12"])
 
 
+def test_with_unicast_and_nobody_to_send_to_it_is_not_ready() -> None:
+    unicast = {"unicast": True}
+    far = entry("director-2", "Standby", "203.0.113.12")
+    found = planned(world(far, vrrp=unicast)).groups["default"]
+    text = "spec.vrrp.unicast: no address of another director is in the network of this node's link eth0"
+    assert found == Finding(False, Reason.NO_PEERS, text)
+    assert planned(world(far, entry("director-3", "Standby", "198.18.0.13"), vrrp=unicast)).groups["default"] is None
+    assert planned(world(far, vrrp=unicast), ACTIVE).groups["default"] is None, "who is active goes on"
+    assert planned(world(far, maxDirectors=1, vrrp=unicast)).groups["default"] is None, "there is nobody else"
+
+
 def test_vrrp_is_taken_from_all_until_every_directors_address_is_known() -> None:
     assert not any(one.port == 0 for one in planned(world()).state.rules.members)
     found = planned(world(entry("director-2", "Standby", "198.18.0.12"))).state.rules.members
@@ -169,6 +180,7 @@ HESITANT = Standing(hesitant=frozenset({"default"}))
         (world(entry("director-1"), READY, cordoned="director-1"), Standing(), Reason.NODE_CORDONED),
         (world(ONE, entry("director-2", "NotReady"), cordoned="director-1"), OVERDUE, None),
         (world(ONE, cordoned="director-1"), OVERDUE, None),
+        (world(READY, request=REQUEST | {"to": "nobody"}), Standing(), None),
     ],
 )
 def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: Reason | None) -> None:

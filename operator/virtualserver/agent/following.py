@@ -25,6 +25,7 @@ from virtualserver.model.failover import Heard, SyncDaemon, SyncRole
 from virtualserver.model.types import IPAddress
 from virtualserver.plan import mirroring, vrrp
 from virtualserver.plan.eligibility import pending
+from virtualserver.plan.groups import mirroring_link
 from virtualserver.plan.world import DirectorGroup
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class Follower:
         term, able = self._term, False
         try:
             if receiver is None:
-                raise PeerError("no receiver of mirrored connections runs on this node")
+                raise PeerError(self._no_receiver(view))
             if view.plan.state.services.keys() - view.actual.services.keys():
                 raise PeerError("virtual services of this node are not programmed")
             able = True
@@ -176,6 +177,15 @@ class Follower:
             if now - self._troubled >= PATIENCE:
                 self._tell(mirroring.unknown(str(error)))
                 self.caught = self._term == term
+
+    def _no_receiver(self, view: View) -> str:
+        """Return why mirrored connections cannot come."""
+        spec = view.world.groups[self._group].spec
+        assert spec is not None
+        if (link := mirroring_link(spec)) in view.actual.mtus:
+            return "no receiver of mirrored connections runs on this node"
+        field = "spec.mirroring.interface" if spec.mirroring.interface else "spec.interface"
+        return f"{field}: this node has no link {link}"
 
     async def _while_heard(self, work: Coroutine[Any, Any, None], view: View) -> None:
         """Do what may take long as long as the other director is active: nobody is to wait for one that is not."""

@@ -91,6 +91,8 @@ class GroupReports:
         if lacking and said is not GroupRole.NOT_READY:
             text = f"{why.message}, but for {servers(lacking)} that it cannot serve"
             why = replace(why, message=f"{text}; {heir} is to take over" if heir else text)
+        if said is GroupRole.ACTIVE and (rival := self._takeovers.rivals.get(group.name)):
+            why = Finding(True, Reason.TWO_OWNERS, f"{why.message}; {rival} is heard to be active, too")
         router = plan.state.instances.get(group.name)
         return group_status(
             self._node,

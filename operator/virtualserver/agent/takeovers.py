@@ -7,7 +7,7 @@ at which this kernel held the group's token. Nothing is decided by them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from virtualserver.api.enums import GroupRole
@@ -19,7 +19,8 @@ from virtualserver.plan.eligibility import Standing, pending
 from virtualserver.plan.world import DirectorGroup, World
 
 SETTLED = 1.0
-"""Seconds after which a director that took over begins to claim more than the one before."""
+"""Seconds after which a director that took over begins to claim more than the one before, and for which another one
+must be active beside it to be told of."""
 
 
 class Witness(Protocol):
@@ -31,6 +32,10 @@ class Witness(Protocol):
 
     def held_since(self, router_id: int) -> float | None:
         """Return when this node last began to hold the token, None when that was before anybody looked."""
+        ...
+
+    def rival(self, router_id: int) -> Heard | None:
+        """Return what was last heard of another director that is active although this one is, None when none is."""
         ...
 
 
@@ -49,6 +54,9 @@ class Takeovers:
         """Terms that began, by group."""
         self.staying: frozenset[str] = frozenset()
         """Groups whose director before fell silent, and has not said since that it is not active any more."""
+        self.rivals: Mapping[str, str] = {}
+        """By group, who else is heard to be active, for longer than a hand-over takes."""
+        self._rivals: dict[str, float] = {}
 
     def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
         """Return how each of this node's terms began, as far as it is known."""
@@ -67,25 +75,32 @@ class Takeovers:
             self._failovers[name] = self._answered(world.groups[name], standing, one)
         begun = {name: one for name, one in self._failovers.items() if name in standing.active}
         self.staying = frozenset(name for name, one in begun.items() if self._may_return(world.groups[name], one))
+        self.rivals = dict(self._find_rivals(world, standing))
         return begun
+
+    def _find_rivals(self, world: World, standing: Standing) -> Iterator[tuple[str, str]]:
+        heard = {name: self._witness.rival(_router(world.groups[name])) for name in standing.active}
+        now = self._clock()
+        self._rivals = {name: self._rivals.get(name, now) for name, one in heard.items() if one is not None}
+        for name, since in self._rivals.items():
+            if (one := heard[name]) is not None and now - since >= SETTLED:
+                yield name, _sender(world, world.groups[name], one) or str(one.source)
 
     def _may_return(self, group: DirectorGroup, one: Failover) -> bool:
         """Tell whether the director before may go on as if it were active: it was paused, or parted from this one.
 
         It would not have the connections that began since. Not at once: what it costs to say so is better spent later.
         """
-        assert group.spec is not None
         if one.reason != Reason.DIRECTOR_LOST or one.before is None:
             return False
         report = group.ownership.report(one.before)
         if report is None or report.role in (GroupRole.STANDBY, GroupRole.NOT_READY):
             return False
-        since = self._witness.held_since(group.spec.vrrp.router_id)
+        since = self._witness.held_since(_router(group))
         return since is None or self._clock() - since >= SETTLED
 
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
-        assert group.spec is not None
-        router = group.spec.vrrp.router_id
+        router = _router(group)
         heard = self._witness.heard(router)
         silent = self._silent(router, heard)
         request = pending(group, standing)
@@ -126,6 +141,11 @@ class Takeovers:
         if request is None or request.to != self._node or one.request == request.id:
             return one
         return one.model_copy(update={"request": request.id})
+
+
+def _router(group: DirectorGroup) -> int:
+    assert group.spec is not None
+    return group.spec.vrrp.router_id
 
 
 def _why(heard: Heard | None, asked: str, yielded: str) -> tuple[Reason, str]:

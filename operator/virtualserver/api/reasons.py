@@ -115,6 +115,7 @@ class Reason(enum.StrEnum):
     HELD_DOWN = "HeldDown"
     FAILOVER_REQUESTED = "FailoverRequested"
     NODE_CORDONED = "NodeCordoned"
+    NO_PEERS = "NoPeers"
     # events
     REAL_SERVER_UP = "RealServerUp"
     REAL_SERVER_DOWN = "RealServerDown"

@@ -125,7 +125,10 @@ def group_status(
         _or_unknown(ConditionType.AVAILABLE, groups.available(seen), group.generation),
     ]
     most = group.spec.max_directors if group.spec else len(members)
-    wrong = groups.degraded(seen, most) if contradicted is None else groups.doubted(seen)
+    if accepted.ok:
+        wrong = groups.degraded(seen, most) if contradicted is None else groups.doubted(seen)
+    else:  # what keeps it from having a director at all is what people look for first
+        wrong = Finding(True, accepted.reason, accepted.message)
     if wrong is not None:
         conditions.append(condition(ConditionType.DEGRADED, wrong, group.generation))
     else:

@@ -34,6 +34,8 @@ def degraded(seen: GroupSeen, most: int) -> Finding:
     if len(active) > 1:
         text = f"{_names(active)} all say that they are active: do VRRP's packets pass between them?"
         return Finding(True, Reason.TWO_OWNERS, text)
+    if found := next((one for one in active if one.reason == Reason.TWO_OWNERS), None):
+        return Finding(True, Reason.TWO_OWNERS, found.why)
     others = [one for one in seen.directors if one not in active and one not in standbys]
     for reason, among in (
         (Reason.DIRECTOR_NOT_READY, [one for one in others if one.role != GroupRole.UNKNOWN]),
@@ -62,23 +64,28 @@ def doubted(seen: GroupSeen) -> Finding | None:
 
 
 def mirrored(seen: GroupSeen) -> tuple[Finding, bool]:
-    """Return whether a standby has the connections of the active director, and whether that is known."""
+    """Return whether the standby that would take over has the connections of the active director, and whether that is
+    known; of the other standbys only what is not well is said."""
     standbys = seen.having(GroupRole.STANDBY)
     if not standbys:
         return Finding(False, Reason.NO_STANDBY, "no standby is ready to receive connections"), True
-    for state, ok, reason, text in _MIRRORED:
-        among = [one for one in standbys if one.mirror == state]
-        if among:
-            return Finding(ok, reason, f"{_names(among)}: {text}"), reason in (Reason.IN_STEP, Reason.BEHIND)
-    return Finding(False, Reason.NOT_MEASURED, f"{_names(standbys)}: not measured yet"), False
+    ok, reason, _ = _mirror(standbys[0])
+    others = [one for one in standbys[1:] if not _mirror(one)[0]]
+    text = "; ".join(f"{one.node}: {_mirror(one)[2]}" for one in (standbys[0], *others))
+    return Finding(ok, reason, text), reason in (Reason.IN_STEP, Reason.BEHIND)
 
 
-_MIRRORED = (
-    (MirrorState.IN_STEP, True, Reason.IN_STEP, "in step with the active director"),
-    (MirrorState.BEHIND, False, Reason.BEHIND, "connections of the active director are missing"),
-    (MirrorState.ALONE, False, Reason.ALONE, "nobody to compare with"),
-)
-"""The best that a standby has measured counts: the one that is in step can take over."""
+def _mirror(standby: Director) -> tuple[bool, Reason, str]:
+    """Return whether a standby has the connections, in a word and in words."""
+    ok, reason, text = _MIRRORED.get(standby.mirror or "", (False, Reason.NOT_MEASURED, "not measured yet"))
+    return ok, reason, standby.mirror_message or text
+
+
+_MIRRORED: dict[str, tuple[bool, Reason, str]] = {
+    MirrorState.IN_STEP: (True, Reason.IN_STEP, "in step with the active director"),
+    MirrorState.BEHIND: (False, Reason.BEHIND, "connections of the active director are missing"),
+    MirrorState.ALONE: (False, Reason.ALONE, "nobody to compare with"),
+}
 
 
 def standbys(seen: GroupSeen) -> str:

@@ -113,9 +113,10 @@ def plan(
             parts[key] = director(server.spec, group, shares, node, world.nodes)
         elif here is not None:
             parts[key] = receiving.node(server.spec, group, shares, here, world.nodes, circumstances.mtus)
-    groups = {name: barred(world, group, node, standing) for name, group in directed_groups(world, node).items()}
-    mirrors = mirrored(world, verdicts) & groups.keys()
+    ours = directed_groups(world, node)
+    mirrors = mirrored(world, verdicts) & ours.keys()
     held = owning.Holding(world, node, circumstances.own, standing, mirrors)
+    groups = {name: barred(world, one, node, standing) or owning.unheard(held, name) for name, one in ours.items()}
     state = owning.joined(union(parts.values(), circumstances), held, groups, _by_group(verdicts, parts, directed))
     return Plan(
         replace(state, ending=_ending(world, verdicts, directed, standing)),

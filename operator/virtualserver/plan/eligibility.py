@@ -134,7 +134,7 @@ def displaces(group: DirectorGroup, standing: Standing) -> bool:
 
 def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Standing) -> Finding | None:
     request = pending(group, standing)
-    if request is None or request.to == node:
+    if request is None or request.to == node or request.to not in ("", *directors.members(group, world.nodes)):
         return None
     if group.name in standing.active:
         yields = _lets_go(world, group, node, standing)

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from virtualserver.api.base import milliseconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.reasons import Reason
-from virtualserver.model.types import IPAddress
+from virtualserver.model.types import IPAddress, address_order
 from virtualserver.plan.directors import age, members
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import DirectorGroup, World
@@ -37,6 +37,7 @@ def judge(world: World) -> dict[str, Finding]:
             continue
         mine = Claim(group.name, group.spec, tuple(members(group, world.nodes)))
         refused = next((found for check in _CHECKS for other in accepted if (found := check(mine, other))), None)
+        refused = refused or _gateway_of_nobody(mine, world)
         findings[group.name] = refused or _accepted(mine)
         if refused is None:
             accepted.append(mine)
@@ -88,6 +89,15 @@ def _gateway_free(mine: Claim, other: Claim) -> Finding | None:
     if found is None:
         return None
     return _taken(Reason.GATEWAY_IN_USE, f"spec.gateway.addresses: {found} is held by", other)
+
+
+def _gateway_of_nobody(mine: Claim, world: World) -> Finding | None:
+    """A node would go on answering for its address, whoever is active."""
+    for node in world.nodes.values():
+        if found := sorted(node.addresses.intersection(_gateways(mine.spec)), key=address_order):
+            text = f"spec.gateway.addresses: {found[0]} is an address of node {node.name}; choose one that nobody has"
+            return Finding(False, Reason.GATEWAY_IN_USE, text)
+    return None
 
 
 def _mirroring_agrees(mine: Claim, other: Claim) -> Finding | None:

@@ -22,6 +22,7 @@ class Director:
     mirror: str | None = None
     caught_up: str | None = None
     lacking: int = 0
+    mirror_message: str = ""
 
     @property
     def why(self) -> str:
@@ -72,6 +73,7 @@ def _director(entry: Json, quiet: frozenset[str]) -> Director:
         (entry.get("mirror") or {}).get("state"),
         entry.get("caughtUp"),
         entry.get("lacking") or 0,
+        (entry.get("mirror") or {}).get("message") or "",
     )
     if node not in quiet:
         return said

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from virtualserver.api.base import seconds
+from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Instance, SyncDaemon, SyncRole, token
 from virtualserver.model.types import LinkAddress, State
 from virtualserver.plan import directors, mirroring, settings, vrrp
@@ -66,6 +67,23 @@ def _instance(held: Holding, name: str, addresses: Iterable[LinkAddress]) -> Ins
     return vrrp.instance(
         held.world, group, held.node, held.own, addresses, _priority(held, group), _preempt_delay(held, group)
     )
+
+
+def unheard(held: Holding, name: str) -> Finding | None:
+    """Return why nobody would hear this node's advertisements, nor it another's: none of them is sent to anybody.
+
+    (keepalived would send them to all instead.) What is active stays so: its peers may only have gone.
+    """
+    group = held.world.groups[name]
+    assert group.spec is not None
+    alone = len(directors.members(group, held.world.nodes)) < 2
+    if not group.spec.vrrp.unicast or alone or name in held.standing.active:
+        return None
+    if vrrp.instance(held.world, group, held.node, held.own, (), directors.STAYING, None).peers:
+        return None
+    where = f"the network of this node's link {group.spec.interface}"
+    text = f"spec.vrrp.unicast: no address of another director is in {where}"
+    return Finding(False, Reason.NO_PEERS, text)
 
 
 def _priority(held: Holding, group: DirectorGroup) -> int:
