@@ -9,7 +9,7 @@ import pytest
 
 from unit.standby import GROUP, RECEIVER, Case, following, line
 from unit.standby import threads_are_calls as threads_are_calls
-from virtualserver.agent.following import HURRY, LONGEST, PATIENCE
+from virtualserver.agent.following import EVERY, HURRY, LONGEST, PASSES, PATIENCE, REPAIR
 from virtualserver.api.enums import MirrorState
 from virtualserver.kernel import connections
 from virtualserver.kernel.port import KernelError
@@ -47,7 +47,37 @@ def test_what_was_lost_on_the_way_is_sent_again() -> None:
     following(case, check)
 
 
-def test_what_the_kernel_never_takes_does_not_keep_it_behind_for_ever() -> None:
+def test_a_single_idle_connection_whose_message_was_lost_comes_soon() -> None:
+    """It would never be sent again; 1 of 1,000 is in step all the same."""
+    case = Case(*range(1000, 2000))
+
+    async def check() -> None:
+        await asyncio.sleep(3)
+        assert len(case.own) == 1000
+        await asyncio.sleep(60)
+        lost = min(case.own)
+        case.own.remove(lost)
+        await asyncio.sleep(2 * EVERY + 1)
+        assert case.told is MirrorState.IN_STEP
+        assert lost in case.own
+
+    following(case, check)
+
+
+def test_what_the_kernel_never_takes_is_not_asked_for_all_the_time() -> None:
+    case = Case(*range(1000, 1100))
+
+    async def check() -> None:
+        await asyncio.sleep(60)
+        case.lost, case.asked = 10**6, 0
+        case.own.clear()
+        await asyncio.sleep(60)
+        assert 60 / EVERY < case.asked < 60 / EVERY + 60 / REPAIR * PASSES + 3
+
+    following(case, check)
+
+
+def test_what_the_kernel_never_takes_does_does_not_keep_it_behind_for_ever() -> None:
     case = Case(*range(1000, 1100))
     case.lost = 10**6
 

@@ -93,6 +93,9 @@ def test_it_stays_against_one_that_fell_silent_until_that_says_that_it_is_not_ac
     made.look(world(says=says), NO_STANDING)
     made.look(world(says=says), ACTIVE)
     assert made.staying == (frozenset({"default"}) if stays else frozenset())
+    active_again = world(says=director("director-2", "Active"))
+    made.look(active_again, ACTIVE)
+    assert bool(made.staying) is stays, "who has given way once in this term has done so for good"
     made.look(world(says=says), NO_STANDING)
     assert not made.staying
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from failover import history
-from failover.history import History, Sighting, moved, moves_at_most, one_owner, silent_at_most
+from failover.history import History, Sighting, kernels_agree, moved, moves_at_most, one_owner, silent_at_most
 from failover.measure import gap_across, longest_gap
 from lab import network
 
@@ -55,6 +55,18 @@ def test_one_who_goes_and_comes_back_is_two_moves_and_one_that_pauses_is_none() 
     paused = recorded(answers("director-1", 10, 11), answers("director-1", 14, 15))
     assert paused.owners(VIP).moves == 0
     assert paused.owners(VIP).silent == pytest.approx(3)
+
+
+def test_a_kernel_that_holds_an_address_that_another_owner_answers_for_is_found_and_the_owners_that_does_not() -> None:
+    def wrong(director: str, *addresses: str, at: float = 12.0) -> int:
+        seen = recorded(answers("director-1", 10, 14), answers("director-2", 14.3, 20))
+        seen.note(at, "kernel: now", director=director, addresses=[*addresses, "127.0.0.1/8"])
+        return len(kernels_agree(seen))
+
+    held = f"{VIP}/32"
+    assert (wrong("director-1", held), wrong("director-2")) == (0, 0)
+    assert (wrong("director-1"), wrong("director-2", held)) == (1, 1)
+    assert (wrong("director-1", at=14.1), wrong("director-2", held, at=13.5)) == (0, 0), "it changes just then"
 
 
 def test_frames_that_arrive_late_are_no_move_back() -> None:

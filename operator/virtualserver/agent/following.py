@@ -46,12 +46,12 @@ PASSES, LONGEST, SETTLE = 4, 600.0, 0.3
 TICK = 0.25
 """Seconds between looks at what is due, and at whether the active director is still heard."""
 
-REPAIR, RESTART = 60.0, 300.0
-"""Seconds between two attempts to mend a mirror that is behind, and between two starts of a receiver that is deaf."""
+REPAIR, RESTART = 10.0, 300.0
+"""Seconds between two attempts to get what is missing, and between two starts of a receiver that is deaf."""
 
 _RETRY = 1.0
 _SHARE = 10
-"""Comparing a large table takes long: at most so large a part of the time is spent on it."""
+"""Comparing a large table takes long, and so does getting it: at most a tenth of the time is spent on either."""
 
 Take = Callable[[Connection], Connection | None]
 
@@ -106,7 +106,7 @@ class Follower:
         self._heard_at: float | None = None
         self._troubled: float | None = None
         self._began: float | None = None
-        self._pulled = self._told_at = self._next_try = self._next_look = self._looked = 0.0
+        self._pulling = self._pulled = self._told_at = self._next_try = self._next_look = self._looked = 0.0
         self._look: mirroring.Look | None = None
         self._again = False
         self._asked = ""
@@ -204,12 +204,13 @@ class Follower:
 
     async def _work(self, view: View, receiver: SyncDaemon, term: int) -> None:
         asked = self._asked_for(view)
-        if not self.caught or self._again or asked not in ("", self.answered):
+        awaited = not self.caught or asked not in ("", self.answered)
+        if awaited or self._again:
             self._began = self._clock() if self._began is None else self._began
             enough = await self._catch_up(view, receiver)
-            if not enough:  # real servers that are not checked yet, say
+            if awaited and not enough:  # real servers that are not checked yet, say
                 self._next_try = self._clock() + _RETRY
-            if self._term == term and (enough or self._clock() - self._began >= PATIENCE):
+            if self._term == term and (enough or not awaited or self._clock() - self._began >= PATIENCE):
                 self.caught, self._again, self._began = True, False, None
                 self.answered = asked if enough else self.answered
         elif self._clock() >= self._next_look:
@@ -223,7 +224,7 @@ class Follower:
 
     async def _catch_up(self, view: View, receiver: SyncDaemon) -> bool:
         """Get all connections of the active director that can be had here; returns whether nearly all are here."""
-        take, wanted, lacking = mirroring.taker(view.actual.services), set[int](), 0
+        take, wanted, lacking, began = mirroring.taker(view.actual.services), set[int](), 0, self._clock()
         own = await self._own()
         for _ in range(PASSES):
             wanted, injected = await self._pull(view, take, own, receiver)
@@ -234,6 +235,7 @@ class Follower:
             if not injected or mirroring.enough(len(wanted), lacking):
                 break
         self._pulled = self._clock()
+        self._pulling = self._pulled - began
         if self._look is not None:
             self._look = replace(self._look, new=frozenset())  # what came by this way proves nothing
         found = {"group": self._group, "director": self._asked, "connections": len(wanted), "missing": lacking}
@@ -278,8 +280,8 @@ class Follower:
         if seen.hears_nothing and (self._restarted is None or now - self._restarted >= RESTART):
             log.warning("mirrored connections do not come here", extra={"group": self._group, "looks": seen.deaf})
             self.deaf, self._restarted = True, now
-        elif self.report is not None and self.report.state is MirrorState.BEHIND and now - self._pulled >= REPAIR:
-            self._again = True
+        elif seen.overdue and now - self._pulled >= max(REPAIR, _SHARE * self._pulling):
+            self._again = True  # one that is idle would never be sent again
 
     def _start_again(self, receiver: SyncDaemon | None, now: float) -> None:
         """Wait until the receiver is gone, so that another one is started; one that is not ours never goes."""

@@ -57,6 +57,7 @@ class Takeovers:
         self.rivals: Mapping[str, str] = {}
         """By group, who else is heard to be active, for longer than a hand-over takes."""
         self._rivals: dict[str, float] = {}
+        self._settled: set[str] = set()
 
     def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
         """Return how each of this node's terms began, as far as it is known."""
@@ -65,6 +66,7 @@ class Takeovers:
         self._failovers = {name: one for name, one in self._failovers.items() if name in held}
         for name in standing.active - (standing.active if before is None else before):
             self.counts[name] += 1
+            self._settled.discard(name)
             self._failovers[name] = self._begun(world, world.groups[name], standing)
         for name in standing.active:
             told = world.groups[name].last_failover
@@ -90,11 +92,13 @@ class Takeovers:
         """Tell whether the director before may go on as if it were active: it was paused, or parted from this one.
 
         It would not have the connections that began since. Not at once: what it costs to say so is better spent later.
+        Never again in this term once it has said that it is not active: what happens to it then is another matter.
         """
-        if one.reason != Reason.DIRECTOR_LOST or one.before is None:
+        if one.reason != Reason.DIRECTOR_LOST or one.before is None or group.name in self._settled:
             return False
         report = group.ownership.report(one.before)
         if report is None or report.role in (GroupRole.STANDBY, GroupRole.NOT_READY):
+            self._settled.add(group.name)
             return False
         since = self._witness.held_since(_router(group))
         return since is None or self._clock() - since >= SETTLED
