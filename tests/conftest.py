@@ -16,6 +16,8 @@ TESTS = Path(__file__).resolve().parent
 SHARING = {"e2e", "kernel", "labtests", "vrrp"}
 """Folders of tests whose machines are emulated, or many."""
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
+HISTORIES = ARTIFACTS / "histories"
+"""Of every test with two directors: who owned each address over time, what kernels held, what clients saw."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,13 +58,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     report = yield
     used = getattr(item, "funcargs", {})
     made = next((one for one in used.values() if isinstance(one, Lab)), None)
+    name = item.nodeid.replace("/", "_").replace("::", "-")[-100:]
+    if "pair" in used and report.when == "call":
+        used["pair"].history.save(HISTORIES / f"{name}.json")
     if report.failed and report.when in ("setup", "call") and made is not None:
-        folder = ARTIFACTS / item.nodeid.replace("/", "_").replace("::", "-")[-100:]
+        folder = ARTIFACTS / name
         try:
-            if "pair" in used:
-                used["pair"].history.save(folder / "history.json")
             made.artifacts(folder)
             report.sections.append(("artifacts", f"logs, ipvsadm -Ln, addresses, routes: {folder}"))
+            if "pair" in used:
+                report.sections.append(("history", f"owners, kernels, clients over time: {HISTORIES / name}.json"))
         except Exception as error:
             report.sections.append(("artifacts", f"could not be collected: {error}"))
     return report

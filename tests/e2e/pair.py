@@ -55,6 +55,10 @@ def other(director: str) -> str:
     return next(name for name in DIRECTORS if name != director)
 
 
+Datagrams = Callable[[], tuple[float, int]]
+"""Ends them; returns the longest time without an answer, in seconds, and how many were never answered."""
+
+
 class Clients:
     """Connections that stand, by virtual address."""
 
@@ -255,23 +259,24 @@ class Pair:
             yield Clients(held, self.note)
 
     @contextmanager
-    def datagrams(self, vip: str = DIRECT) -> Iterator[Callable[[], float]]:
-        """A datagram every 5 ms; the value of the block ends it, and returns the longest time without an answer, in
-        seconds, from a moment after the begin of the block on."""
-        file = folder_of(self.lab) / f"datagrams-{time.time_ns()}.json"
-        with running.running(self.lab, "clients.py", "datagrams", vip, ECHO, f"times={file}") as program:
+    def datagrams(self, vip: str = DIRECT) -> Iterator[Datagrams]:
+        """A datagram every 5 ms; the value of the block ends them, and tells what came of those that were sent from a
+        moment after the begin of the block on."""
+        times, lost = (folder_of(self.lab) / f"{kind}-{time.time_ns()}.json" for kind in ("times", "lost"))
+        words = (vip, ECHO, f"times={times}", f"lost={lost}")
+        with running.running(self.lab, "clients.py", "datagrams", *words) as program:
             time.sleep(1)
             began = time.time()
 
-            def longest() -> float:
+            def ended() -> tuple[float, int]:
                 program.stop("datagrams")
                 shift = self.lab.guest_of("client").behind()
-                times = [at + shift for at in json.loads(file.read_text())]
-                gaps = sorted(((b - a, a) for a, b in pairwise(times) if a > began - 0.05), reverse=True)
+                answered, without = ([at + shift for at in json.loads(one.read_text())] for one in (times, lost))
+                gaps = sorted(((b - a, a) for a, b in pairwise(answered) if a > began - 0.05), reverse=True)
                 self.note("longest gaps of datagrams", gaps=[(round(at, 4), round(gap, 4)) for gap, at in gaps[:5]])
-                return float(gaps[0][0])
+                return float(gaps[0][0]), sum(at > began for at in without)
 
-            yield longest
+            yield ended
 
     def note(self, what: str, **fields: Any) -> None:
         self.history.note(time.time(), what, **fields)
@@ -287,8 +292,8 @@ class Pair:
         print(f"{what}: {value:.3f}")
 
     def check(self, *findings: list[str]) -> None:
-        """All that is wrong, at once."""
-        wrong = [one for found in findings for one in found]
+        """All that is wrong, at once; kernels must always have held what the segment saw."""
+        wrong = [one for found in (*findings, history.kernels_agree(self.history)) for one in found]
         assert not wrong, "\n".join(wrong)
 
     def moved(self, *owners: str) -> None:

@@ -22,7 +22,7 @@ def test_a_crash_costs_no_connection_and_who_returns_stands_by(pair: Pair) -> No
             pair.crash(active)
             lost = clients.use()
             pair.becomes(other(active), "Active")
-        pair.figure("seconds in which nothing got through", dark())
+        pair.figure("seconds in which nothing got through", dark()[0])
         pair.lab.boot(active)
         pair.becomes(active, "Standby", seconds=90)
         time.sleep(1)

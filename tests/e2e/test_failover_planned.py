@@ -11,6 +11,8 @@ SLOW = PATIENT | {"advertisementInterval": "1000ms"}
 """A crash would cost 2 to 3 s: who hands over waits for nothing."""
 NOTICED = 1.0
 """Seconds without an answer at a hand-over that a busy machine may make of some milliseconds."""
+UNANSWERED = 4
+"""Of the datagrams, one every 5 ms: 20 ms."""
 AT_MOST = 0.02
 """Seconds for which nobody may hold the addresses at a hand-over."""
 
@@ -23,12 +25,14 @@ def test_a_planned_failover_keeps_connections_and_the_reason(pair: Pair) -> None
             clients.begin()
             said = pair.command("failover", "default", "--reason", "new memory in its machine")
             lost = clients.lost()
-        silence = dark()
+        silence, unanswered = dark()
         pair.states("handed over")
     pair.figure("seconds in which nothing got through", silence)
+    pair.figure("datagrams, one every 5 ms, that nobody answered", unanswered)
     pair.moved(active, other(active))
     pair.check(lost)
     assert silence < NOTICED
+    assert unanswered <= UNANSWERED
     assert f"{other(active)} is active instead of {active}" in said
     told = pair.status()
     last = told["lastFailover"]
@@ -63,16 +67,18 @@ def test_a_cordoned_node_hands_over_and_stays_out_until_it_is_uncordoned(pair: P
             try:
                 pair.becomes(other(active), "Active", seconds=15)
                 lost = clients.lost()
-                silence = dark()
+                silence, unanswered = dark()
                 pair.becomes(active, "Standby")
                 pair.states("cordoned")
             finally:
                 pair.lab.kubectl("uncordon", active)
         time.sleep(1)
     pair.figure("seconds in which nothing got through", silence)
+    pair.figure("datagrams, one every 5 ms, that nobody answered", unanswered)
     pair.moved(active, other(active))
     pair.check(lost)
     assert silence < NOTICED
+    assert unanswered <= UNANSWERED
     last = pair.status()["lastFailover"]
     assert last["reason"] == "DirectorYielded"
     assert float(last["silent"].removesuffix("s")) <= AT_MOST

@@ -24,6 +24,8 @@ HARDWARE = {
 """Hosts by hardware address."""
 TOGETHER = 0.25
 """Seconds between two sightings of one owner that count as one stretch: a recorder asks every 50 ms."""
+SETTLED = 1.0
+"""Seconds before and after which an owner must have been seen, and nobody else, for a kernel to have to agree."""
 LATE = 0.1
 """Seconds after the first sighting of an owner in which frames of the one before may arrive: guests have queues."""
 
@@ -187,6 +189,25 @@ def silent_at_most(history: History, seconds: float) -> list[str]:
         for address, silent in found.items()
         if silent > seconds
     ]
+
+
+def kernels_agree(history: History) -> list[str]:
+    """What directors' kernels held (events with ``director`` and ``addresses``) is what the segment saw; where it saw
+    one owner for a while before and after, for a kernel is not read in an instant."""
+    wrong = []
+    for event in history.events:
+        if "director" not in event or "addresses" not in event:
+            continue
+        at, kernel = event["time"], {one.partition("/")[0] for one in event["addresses"]}
+        for address in history.addresses:
+            tenures = history.owners(address).held
+            near = {one.owner for one in tenures if one.start <= at + SETTLED and one.end >= at - SETTLED}
+            settled = {one.owner for one in tenures if one.start <= at - SETTLED and one.end >= at + SETTLED}
+            if len(near) == 1 and near == settled and (event["director"] in near) is not (address in kernel):
+                verb = "holds" if address in kernel else "does not hold"
+                text = f"{event['director']}'s kernel {verb} {address} at {at:.2f}"
+                wrong.append(f"{text}, but the owner was {near.pop()}")
+    return wrong
 
 
 def nothing_lost(used: Mapping[str, Any]) -> list[str]:
