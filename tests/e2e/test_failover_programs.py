@@ -10,7 +10,7 @@ import pytest
 
 from e2e.pair import DIRECT, VIPS, Pair, other
 from e2e.world import eventually
-from failover import nemesis
+from failover import history, nemesis
 from failover.subject import DIRECTORS
 
 STILL = 30.0
@@ -83,6 +83,31 @@ def test_a_director_whose_agent_stands_still_can_be_asked_to_hand_over(pair: Pai
     pair.check(lost)
     assert f"{other(active)} is active instead of {active}" in said
     assert pair.status()["lastFailover"]["message"] == "its agent does not answer"
+
+
+def test_when_keepalived_and_its_supervisor_end_together_the_agent_takes_the_addresses_off(pair: Pair) -> None:
+    active = pair.active()
+    with pair.watched(), pair.connections() as clients:
+        at = nemesis.kill_together(pair.lab, active, "supervisor", "keepalived")
+        pair.note("killed together", director=active, at=at)
+        lost = clients.use()
+        eventually(lambda: not any(pair.holds(active, vip) for vip in VIPS), 5, "no address stays behind")
+        assert pair.active() == other(active)
+        pair.becomes(active, "NotReady")
+        pair.states("killed together")
+        pair.lab.keepalived[active].start()
+        pair.becomes(active, "Standby")
+        time.sleep(1)
+    pair.check(lost, history.one_owner(pair.history, BOTH), *(_moved(pair, vip, other(active)) for vip in VIPS))
+
+
+BOTH = 3.0
+"""Seconds for which both may answer: the agent looks every quarter of a second, and gives keepalived one."""
+
+
+def _moved(pair: Pair, vip: str, to: str) -> list[str]:
+    last = pair.history.owners(vip).last
+    return [] if last == to else [f"{vip} was held by {last} at last, not by {to}"]
 
 
 @pytest.mark.parametrize("program", ["vrrp", "keepalived", "supervisor"])

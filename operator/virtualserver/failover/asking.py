@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import FailoverRequest
 from virtualserver.cluster.errors import ApiError, NotFound, Unreachable
@@ -93,11 +94,17 @@ class Asking:
 
     async def look(self) -> GroupSeen:
         """Return the group's status; raises RefusedError when there is no such group."""
+        return group_seen((await self._read()).get("status") or {})
+
+    async def spec(self) -> DirectorGroupSpec:
+        """Return what is wanted of the group; raises RefusedError, ApiError, ValidationError."""
+        return DirectorGroupSpec.model_validate((await self._read())["spec"])
+
+    async def _read(self) -> Json:
         try:
-            obj = await self.api.read(DIRECTOR_GROUPS, self._key)
+            return await self.api.read(DIRECTOR_GROUPS, self._key)
         except NotFound as error:
             raise RefusedError(f"there is no DirectorGroup {self.group!r}") from error
-        return group_seen(obj.get("status") or {})
 
     @property
     def _key(self) -> ObjectKey:

@@ -7,7 +7,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from virtualserver.api.base import seconds
+from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.enums import GroupRole, MirrorState
+from virtualserver.plan.directors import APART, HIGHEST_PRIORITY
 from virtualserver.plan.groupseen import Director, GroupSeen
 
 _SILENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s)")
@@ -74,10 +77,21 @@ def answer(seen: GroupSeen, request: str) -> Done | None:
     return Done(*words)
 
 
-def seconds(silent: str) -> float | None:
+def silence(silent: str) -> float | None:
     """Return how long the addresses were silent, None when it was not told."""
     found = _SILENT.fullmatch(silent)
     return None if found is None else float(found[1]) / (1000 if found[2] == "ms" else 1)
+
+
+def noticed(spec: DirectorGroupSpec) -> str:
+    """Return how long a crash takes until the first standby notices it, which a drill leaves out.
+
+    The crash comes at any time between two advertisements (RFC 9568, 6.1: ``Active_Down_Interval``).
+    """
+    interval, missed = seconds(spec.vrrp.advertisement_interval), spec.vrrp.missed_advertisements
+    skew = (256 - HIGHEST_PRIORITY + APART) / 256
+    least, most = (missed - 1 + skew) * interval, (missed + skew) * interval
+    return f"a crash is noticed {least:.2f} to {most:.2f} s after it, in addition (spec.vrrp)"
 
 
 def table(done: Sequence[Done]) -> list[str]:
@@ -88,7 +102,7 @@ def table(done: Sequence[Done]) -> list[str]:
         f"{number:>3}  {one.before:<{width}}  {one.node:<{width}}  {one.silent or '?'}"
         for number, one in enumerate(done, 1)
     ]
-    known = [value for one in done if (value := seconds(one.silent)) is not None]
+    known = [value for one in done if (value := silence(one.silent)) is not None]
     if known:
         low, middle, high = min(known), statistics.median(known), max(known)
         lines.append(f"silent: min {low:.3f}s, median {middle:.3f}s, max {high:.3f}s, failovers: {len(known)}")

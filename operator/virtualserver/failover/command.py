@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
+
+from pydantic import ValidationError
 
 from virtualserver.cluster.client import Api
 from virtualserver.cluster.credentials import load_for_a_person
 from virtualserver.cluster.errors import ApiError, CredentialsError
 from virtualserver.failover.asking import Asked, Asking
-from virtualserver.failover.choice import Done, FailedError, RefusedError, table
+from virtualserver.failover.choice import Done, FailedError, RefusedError, noticed, table
 
 DONE, REFUSED, FAILED, INTERRUPTED = 0, 1, 3, 130
 
@@ -69,6 +72,8 @@ async def _drill(asking: Asking, given: argparse.Namespace) -> None:
     finally:
         if measured:
             print("", *table(measured), sep="\n")
+            with contextlib.suppress(ApiError, RefusedError, ValidationError):
+                print(noticed(await asking.spec()))
 
 
 def _failed(given: argparse.Namespace, code: int, message: str) -> int:
