@@ -81,8 +81,9 @@ class Bench:
         }
         return self.create(VIRTUAL_SERVERS, name, spec=spec | more)
 
-    def group(self, name: str = "default", labels: Json | None = None) -> Json:
-        return self.create(DIRECTOR_GROUPS, name, spec={"nodeSelector": labels or {"d": "1"}, "interface": "eth0"})
+    def group(self, name: str = "default", labels: Json | None = None, **spec: Any) -> Json:
+        base = {"nodeSelector": labels or {"d": "1"}, "interface": "eth0"}
+        return self.create(DIRECTOR_GROUPS, name, spec=base | spec)
 
     def node(self, name: str, address: str = "127.0.0.1") -> Json:
         self.create(NODES, name, labels={"d": "1"})

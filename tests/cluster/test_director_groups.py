@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from cluster.bench import Bench, until
+from cluster.bench import Bench, conditions, until
 from cluster.controlling import (
     VISIBLE,
     WHEN,
@@ -52,6 +53,42 @@ async def test_a_failover_shows_and_is_told(bench: Bench) -> None:
         await until(lambda: "Mirrored" not in seen(bench, "web"), VISIBLE + 1, "gone with what it is about")
         assert await quiet(bench) == []
     assert ("Warning", "TwoOwners") not in bench.events("default")
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "RouterIdInUse": ({}, "spec.vrrp.routerId: 51 is used by DirectorGroup a-first, which is older; choose another"),
+    "SyncIdInUse": (
+        {"vrrp": {"routerId": 52}, "mirroring": {"syncId": 51}},
+        "spec.mirroring.syncId: 51 is used by DirectorGroup a-first, which is older; choose another",
+    ),
+    "MirroringConflict": (
+        {"vrrp": {"routerId": 52}, "mirroring": {"port": 8850}},
+        "spec.mirroring.port: 8850 differs from 8848 of DirectorGroup a-first, which is older and has director-1 as a "
+        "director, too: a node mirrors in one way only; choose the same, or other nodes",
+    ),
+    "GatewayInUse": (
+        {"vrrp": {"routerId": 52}, "gateway": {"interface": "eth1", "addresses": ["198.18.1.11"]}},
+        "spec.gateway.addresses: 198.18.1.11 is an address of node director-1; choose one that nobody has",
+    ),
+}
+
+
+async def test_a_group_that_clashes_is_refused_with_field_and_value_and_the_other_goes_on(bench: Bench) -> None:
+    """`kubectl get dg` shows why; once it is put right it is accepted."""
+    bench.node("director-1", "198.18.1.11")
+    bench.group("a-first")
+    await asyncio.sleep(1.1)  # who is older is known to the second
+    async with controller(bench):
+        for reason, (spec, words) in REFUSED.items():
+            bench.group(**spec)
+            await group_shows(bench, "Accepted", "False", reason)
+            await group_shows(bench, "Degraded", "True", reason)
+            (found,) = (one for one in group(bench)["conditions"] if one["type"] == "Accepted")
+            assert found["message"] == words
+            assert conditions(bench.get(DIRECTOR_GROUPS, "a-first"))["Accepted"] == ("True", "Accepted")
+            bench.delete(DIRECTOR_GROUPS, "default")
+        bench.group(vrrp={"routerId": 52})
+        await group_shows(bench, "Accepted", "True", "Accepted")
 
 
 async def test_two_directors_that_are_active_at_the_same_time_are_found(bench: Bench) -> None:
