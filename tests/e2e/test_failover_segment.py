@@ -16,6 +16,7 @@ from e2e.world import eventually
 from failover import forge, history, nemesis
 from failover.quiet import guests_first
 from lab.lab import Lab
+from virtualserver.plan.directors import HIGHEST_PRIORITY
 
 HEALED = 2.0
 """Seconds after a partition in which one of the two owners has let go: advertisements are 0.3 s apart."""
@@ -33,6 +34,7 @@ def test_directors_that_are_parted_both_serve_and_afterwards_the_one_that_took_o
             pair.note("parted", at=parted)
             eventually(lambda: pair.condition("Degraded").get("reason") == "TwoOwners", 30, "TwoOwners in status")
             assert set(pair.roles().values()) == {"Active"}
+            eventually(lambda: pair.report(heir)["priority"] > HIGHEST_PRIORITY, 20, "it claims more than the other")
             pair.states("parted")
             lasted = time.time() - parted
         healed = time.time()

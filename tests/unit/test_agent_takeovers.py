@@ -78,11 +78,11 @@ def test_who_yields_because_it_cannot_serve_all_is_told_so() -> None:
 @pytest.mark.parametrize(
     ("role", "after", "stays"),
     [
-        ("Active", 1.1, True),
-        ("Active", 0.9, False),
-        ("Unknown", 1.1, True),
-        ("Standby", 1.1, False),
-        ("NotReady", 1.1, False),
+        ("Active", 1.5, True),
+        ("Active", 1.3, False),
+        ("Unknown", 1.5, True),
+        ("Standby", 1.5, False),
+        ("NotReady", 1.5, False),
     ],
 )
 def test_it_stays_against_one_that_fell_silent_until_that_says_that_it_is_not_active(

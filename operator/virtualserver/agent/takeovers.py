@@ -15,12 +15,13 @@ from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Heard
 from virtualserver.plan import directors
+from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.eligibility import Standing, pending
+from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
 
 SETTLED = 1.0
-"""Seconds after which a director that took over begins to claim more than the one before, and for which another one
-must be active beside it to be told of."""
+"""Seconds for which another one must be active beside this one to be told of."""
 
 
 class Witness(Protocol):
@@ -76,7 +77,9 @@ class Takeovers:
             one = self._failovers[name]
             self._failovers[name] = self._answered(world.groups[name], standing, one)
         begun = {name: one for name, one in self._failovers.items() if name in standing.active}
-        self.staying = frozenset(name for name, one in begun.items() if self._may_return(world.groups[name], one))
+        groups = directed_groups(world, self._node).values()
+        wait = SETTLED + max((down_time(one.spec) for one in groups if one.spec is not None), default=0.0)
+        self.staying = frozenset(name for name, one in begun.items() if self._may_return(world.groups[name], one, wait))
         self.rivals = dict(self._find_rivals(world, standing))
         return begun
 
@@ -88,11 +91,12 @@ class Takeovers:
             if (one := heard[name]) is not None and now - since >= SETTLED:
                 yield name, _sender(world, world.groups[name], one) or str(one.source)
 
-    def _may_return(self, group: DirectorGroup, one: Failover) -> bool:
+    def _may_return(self, group: DirectorGroup, one: Failover, wait: float) -> bool:
         """Tell whether the director before may go on as if it were active: it was paused, or parted from this one.
 
-        It would not have the connections that began since. Not at once: what it costs to say so is better spent later.
-        Never again in this term once it has said that it is not active: what happens to it then is another matter.
+        It would not have the connections that began since. Only when this node's other groups have had the time to
+        notice a crash of the same one: keepalived waits anew when it is told of a priority. Never again in this term
+        once it has said that it is not active: what happens to it then is another matter.
         """
         if one.reason != Reason.DIRECTOR_LOST or one.before is None or group.name in self._settled:
             return False
@@ -101,7 +105,7 @@ class Takeovers:
             self._settled.add(group.name)
             return False
         since = self._witness.held_since(_router(group))
-        return since is None or self._clock() - since >= SETTLED
+        return since is None or self._clock() - since >= wait
 
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
         router = _router(group)
