@@ -280,13 +280,17 @@ class Follower:
         if seen.hears_nothing and (self._restarted is None or now - self._restarted >= RESTART):
             log.warning("mirrored connections do not come here", extra={"group": self._group, "looks": seen.deaf})
             self.deaf, self._restarted = True, now
-        elif seen.overdue and now - self._pulled >= max(REPAIR, _SHARE * self._pulling):
+        elif seen.overdue and self._is_told() and now - self._pulled >= max(REPAIR, _SHARE * self._pulling):
             self._again = True  # one that is idle would never be sent again
 
     def _start_again(self, receiver: SyncDaemon | None, now: float) -> None:
         """Wait until the receiver is gone, so that another one is started; one that is not ours never goes."""
         if receiver is None or self._restarted is None or now - self._restarted >= PATIENCE:
             self.deaf, self._again, self._look = False, True, None
+
+    def _is_told(self) -> bool:
+        """Tell whether people know what was measured: a mirror that does not work is not to be mended in secret."""
+        return self.report is not None and self._measured is not None and self.report.state is self._measured.state
 
     def _tell(self, report: MirrorReport) -> None:
         self.report = mirroring.steady(self.report, self._measured, report)
