@@ -9,49 +9,41 @@ import pytest
 
 from unit.builders import director_group, group_reports, node, store, virtual_server
 from virtualserver.agent.groupreports import GroupReports
-from virtualserver.agent.lacking import AGAIN, LASTING, OFFER, PATIENCE, Lacking
-from virtualserver.api.enums import RealServerState
-from virtualserver.api.reasons import Reason
+from virtualserver.agent.lacking import AGAIN, LASTING, OFFER, PATIENCE
 from virtualserver.model.types import State
 from virtualserver.plan import desired
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.eligibility import Standing, heir
-from virtualserver.plan.health import Health
+from virtualserver.plan.health import UNMONITORED
 from virtualserver.plan.verdicts import judge
 from virtualserver.plan.world import ObjectKey, World
 
 WEB = ObjectKey("default", "web")
 ONE, TWO, THREE = "director-1", "director-2", "director-3"
 ALWAYS = frozenset({"always"})
-MONITOR = {"type": "TCP", "interval": "2s", "timeout": "1s", "fall": 3}
-UP = Health(RealServerState.UP, Reason.MONITOR_SUCCEEDED)
-DOWN = Health(RealServerState.DOWN, Reason.CONNECTION_REFUSED)
 
 
 class Group:
     """Directors of one group that say what is so every second, or every five; an heir that works takes over at once.
 
-    ``blind`` are those that find all real servers down. ``lacks`` has for each director when it cannot serve the
-    virtual server: "always", or as "active" or "standby".
+    ``lacks`` has for each director when it cannot serve the virtual server: "always", or as "active" or "standby".
     """
 
     def __init__(self, *names: str, **spec: Any) -> None:
         self.now, self.spec, self.active, self.moves = 0.0, spec, ONE, list[tuple[float, str]]()
         self.lacks: dict[str, frozenset[str]] = {}
-        self.dead, self.cordoned, self.blind = set[str](), set[str](), set[str]()
+        self.dead, self.cordoned = set[str](), set[str]()
         self.request: dict[str, str] = {}
         self.said: dict[str, dict[str, Any]] = {}
         self.told: dict[str, dict[str, Any]] = {name: {} for name in names}
         self.agents: dict[str, GroupReports] = {}
-        self.lacking: dict[str, Lacking] = {}
         self._world: tuple[object, World] | None = None
         self._plans: dict[str, Plan] = {}
         for name in names:
             self.restart(name)
 
     def restart(self, name: str) -> None:
-        self.lacking[name] = Lacking(name, lambda: self.now)
-        self.agents[name] = group_reports(name, self.told[name], lambda: self.now, self.lacking[name])
+        self.agents[name] = group_reports(name, self.told[name], lambda: self.now)
 
     def world(self) -> World:
         basis = repr((self.active, self.said, self.request, self.cordoned))
@@ -60,13 +52,10 @@ class Group:
         return self._world[1]
 
     def plan(self, name: str, standing: Standing) -> Plan:
-        basis = repr(
-            (name, standing, self.cordoned, self.blind, [(who, said["role"]) for who, said in self.said.items()])
-        )
+        basis = repr((name, standing, self.cordoned, [(who, said["role"]) for who, said in self.said.items()]))
         if basis not in self._plans:
             world, circumstances = self.world(), Circumstances(standing=standing)
-            health = DOWN if name in self.blind else UP
-            self._plans[basis] = desired.plan(world, judge(world), lambda *_: health, name, circumstances)
+            self._plans[basis] = desired.plan(world, judge(world), lambda *_: UNMONITORED, name, circumstances)
         return self._plans[basis]
 
     def _make_world(self) -> World:
@@ -82,7 +71,7 @@ class Group:
         nodes = [node(name, f"198.18.0.{number}") for number, name in enumerate(self.told, 11)]
         for one in nodes:
             one["spec"] |= {"unschedulable": one["metadata"]["name"] in self.cordoned}
-        return store(virtual_servers=[virtual_server(monitors=[MONITOR])], groups=[group], nodes=nodes).world()
+        return store(virtual_servers=[virtual_server()], groups=[group], nodes=nodes).world()
 
     def pass_(self, seconds: float) -> list[tuple[float, str]]:
         """Let time pass; returns the moves, with their times."""
@@ -214,42 +203,6 @@ def test_an_agent_that_restarts_moves_nothing() -> None:
     for _ in range(10):
         group.restart(TWO)
         assert group.pass_(30) == []
-
-
-def test_a_director_that_reaches_no_real_server_yields_to_one_that_does() -> None:
-    """Its way to them is broken behind a link that is up. Waits twice as long as the monitors take."""
-    group = Group(ONE, TWO)
-    group.pass_(100)
-    group.blind = {ONE}
-    moves = group.pass_(60)
-    assert [name for _, name in moves] == [TWO]
-    assert 2 * 7 <= moves[0][0] - 100 <= 2 * 7 + LASTING + 3
-    assert group.said[ONE]["allDown"] == 1
-    assert "all real servers of 1 virtual server are down as it sees them" in group.said[ONE]["message"]
-    assert group.pass_(3 * AGAIN) == []
-
-
-@pytest.mark.parametrize("blind", [{ONE, TWO}, {TWO}], ids=["both", "the standby"])
-def test_real_servers_that_are_down_for_the_standby_too_move_nothing(blind: set[str]) -> None:
-    group = Group(ONE, TWO)
-    group.blind = blind
-    assert group.pass_(3 * AGAIN) == []
-
-
-def test_a_standby_that_finds_them_down_later_than_the_active_one_is_not_handed_over_to() -> None:
-    group = Group(ONE, TWO)
-    group.pass_(100)
-    group.blind = {ONE}
-    assert group.pass_(2 * 7 - 1) == []
-    group.blind = {ONE, TWO}
-    assert group.pass_(100) == []
-
-
-def test_who_reaches_less_than_another_takes_over_after_it() -> None:
-    group = Group(ONE, TWO)
-    group.blind = {TWO}
-    group.pass_(LASTING + 2)
-    assert {name: bool(one.hesitant) for name, one in group.lacking.items()} == {ONE: False, TWO: True}
 
 
 def test_groups_of_long_intervals_stay_where_they_are() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -87,10 +87,10 @@ class GroupReports:
         failovers: Mapping[str, Failover],
     ) -> Json:
         said, why = role(group.name, plan.groups[group.name], standing, actual)
-        lacking, all_down = self._lacking.counts.get(group.name, 0), self._lacking.down.get(group.name, 0)
-        heir = self._lacking.heirs.get(group.name, "")
-        if said is not GroupRole.NOT_READY:
-            why = replace(why, message=why.message + "".join(_shortfall(lacking, all_down, heir)))
+        lacking, heir = self._lacking.counts.get(group.name, 0), self._lacking.heirs.get(group.name, "")
+        if lacking and said is not GroupRole.NOT_READY:
+            text = f"{why.message}, but for {servers(lacking)} that it cannot serve"
+            why = replace(why, message=f"{text}; {heir} is to take over" if heir else text)
         if said is GroupRole.ACTIVE and (rival := self._takeovers.rivals.get(group.name)):
             why = Finding(True, Reason.TWO_OWNERS, f"{why.message}; {rival} is heard to be active, too")
         router = plan.state.instances.get(group.name)
@@ -103,7 +103,6 @@ class GroupReports:
             mirror=self._mirroring.report(group.name),
             caught_up=self._caught_up(plan, group, standing),
             lacking=lacking,
-            all_down=all_down,
             yields_to=heir,
             failover=failovers.get(group.name),
         )
@@ -116,15 +115,6 @@ class GroupReports:
         if group.name in plan.mirrored and not self._mirroring.caught_up(group.name, request.id):
             return None
         return request.id
-
-
-def _shortfall(lacking: int, all_down: int, heir: str) -> Iterator[str]:
-    if lacking:
-        yield f", but for {servers(lacking)} that it cannot serve"
-    if all_down:
-        yield f"; all real servers of {servers(all_down)} are down as it sees them"
-    if heir:
-        yield f"; {heir} is to take over"
 
 
 def _addresses(group: DirectorGroup, actual: State) -> frozenset[IPAddress]:

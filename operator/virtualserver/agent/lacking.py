@@ -1,7 +1,4 @@
-"""What this node cannot serve of its groups, and who is to be active instead: a standby that can serve more.
-
-It cannot serve what its kernel refuses, and what it cannot reach: a virtual server whose real servers are all down as
-seen from here, but not as seen from the standby.
+"""What this node cannot serve of its groups, and who is to be active instead: a standby that can serve all.
 
 The active director decides and names its heir in the status; that one takes over while this one lives. So that
 addresses do not wander between directors none of which is any better:
@@ -19,11 +16,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from virtualserver.agent.attempts import LONGEST_PAUSE
-from virtualserver.api.enums import GroupRole
 from virtualserver.plan import directors
 from virtualserver.plan.desired import Plan
 from virtualserver.plan.eligibility import Standing, displaces, fit
-from virtualserver.plan.shares import slowest
 from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 LASTING = 3.0
@@ -32,18 +27,11 @@ LASTING = 3.0
 PATIENCE = LONGEST_PAUSE + 10.0
 """Seconds for which it must lack something, and a standby nothing, before that one is named."""
 
-SEES = 10.0
-"""The same for a standby that reaches real servers which this node does not, at least; or twice the time that monitors
-take to find them down, for they do so at different times."""
-
 OFFER = 15.0
 """Seconds in which the heir must take over; then another one is named, or the same after ``PATIENCE``."""
 
 AGAIN = 600.0
 """Seconds after such a hand-over in which the addresses do not come back, whatever the new director lacks."""
-
-
-_SERVING = (GroupRole.ACTIVE, GroupRole.STANDBY)
 
 
 @dataclass(slots=True)
@@ -52,8 +40,6 @@ class _Group:
 
     lacks: float | None = None
     fit: dict[str, float] = field(default_factory=dict)
-    sees: dict[str, float] = field(default_factory=dict)
-    slowest: float = 0.0
     heir: str = ""
     named: float = 0.0
     gave: float | None = None
@@ -63,8 +49,7 @@ class _Group:
 
 
 class Lacking:
-    """``counts``: how many virtual servers this node cannot serve, by group; ``down``: of how many it finds all real
-    servers down. ``heirs``: who is to take over for that.
+    """``counts``: how many virtual servers this node cannot serve, by group. ``heirs``: who is to take over for that.
 
     ``hesitant``: groups whose other directors go first. ``clock`` gives seconds of a monotonic clock.
     """
@@ -73,9 +58,7 @@ class Lacking:
         self._node, self._clock = node, clock
         self._since: dict[ObjectKey, float] = {}
         self._groups: dict[str, _Group] = {}
-        self._down: dict[ObjectKey, float] = {}
         self.counts: Mapping[str, int] = {}
-        self.down: Mapping[str, int] = {}
         self.heirs: Mapping[str, str] = {}
         self.hesitant: frozenset[str] = frozenset()
 
@@ -83,35 +66,21 @@ class Lacking:
         """Note which virtual servers could not be programmed in this round."""
         now = self._clock()
         self._since = {key: self._since.get(key, now) for key in problems}
-        self._down = {key: self._down.get(key, now) for key in plan.down}
-        self.counts = _lasting(plan, self._since, now)
-        self.down = _lasting(plan, self._down, now)
-        troubled = {plan.accepted[key].director_group for key in self._since | self._down if key in plan.accepted}
+        troubled = {key: plan.accepted[key].director_group for key in problems if key in plan.accepted}
+        self.counts = Counter(group for key, group in troubled.items() if now - self._since[key] >= LASTING)
         self._groups = {name: self._groups.get(name, _Group()) for name in plan.groups}
         for name, kept in self._groups.items():
-            kept.whole = name in standing.active and (kept.whole or name not in troubled)
-            kept.slowest = max((slowest(plan.accepted[key]) for key in plan.down), default=0.0)
+            kept.whole = name in standing.active and (kept.whole or name not in troubled.values())
             self._remember(kept, world, world.groups[name], standing, now)
         self.heirs = {name: kept.heir for name, kept in self._groups.items() if kept.heir}
         self.hesitant = frozenset(
-            name
-            for name, kept in self._groups.items()
-            if self.counts.get(name) or _lately(kept.gave, now) or self._sees_less(world.groups[name])
+            name for name, kept in self._groups.items() if self.counts.get(name) or _lately(kept.gave, now)
         )
-
-    def _sees_less(self, group: DirectorGroup) -> bool:
-        """Tell whether another director reaches real servers that this one does not."""
-        mine = self.down.get(group.name, 0)
-        others = [one for one in group.ownership.reports if one.node != self._node and one.role in _SERVING]
-        return any(one.all_down < mine for one in others)
 
     def _remember(self, kept: _Group, world: World, group: DirectorGroup, standing: Standing, now: float) -> None:
         lacking, active = bool(self.counts.get(group.name)), group.name in standing.active
         kept.lacks = (now if kept.lacks is None else kept.lacks) if lacking else None
-        down = {one.node: one.all_down for one in group.ownership.reports}
-        mine, able = self.down.get(group.name, 0), fit(world, group) - {self._node}
-        kept.fit = {name: kept.fit.get(name, now) for name in able if down[name] <= mine}
-        kept.sees = {name: kept.sees.get(name, now) for name in able if down[name] < mine}
+        kept.fit = {name: kept.fit.get(name, now) for name in fit(world, group) if name != self._node}
         holder = group.ownership.report(group.ownership.active)
         if not active and holder is not None and holder.yields_to == self._node:
             kept.got = now
@@ -127,20 +96,11 @@ class Lacking:
         """Name the first of ``members`` that has been fit for long, for as long as it has to take over."""
         if kept.heir in kept.fit and now - kept.named >= OFFER:
             kept.fit[kept.heir] = now
-            kept.sees |= {kept.heir: now} if kept.heir in kept.sees else {}
         lasts = kept.lacks is not None and now - kept.lacks >= PATIENCE
-        able = {name for name, since in kept.fit.items() if lasts and now - since >= PATIENCE}
-        able |= {name for name, since in kept.sees.items() if now - since >= max(SEES, 2 * kept.slowest)}
-        ready = [name for name in members if name in able]
+        ready = [name for name in members if lasts and name in kept.fit and now - kept.fit[name] >= PATIENCE]
         before, kept.heir = kept.heir, kept.heir if kept.heir in ready else next(iter(ready), "")
         if kept.heir:
             kept.named, kept.gave = kept.named if kept.heir == before else now, now
-
-
-def _lasting(plan: Plan, since: Mapping[ObjectKey, float], now: float) -> Counter[str]:
-    """Return by group of how many virtual servers something has been so for long enough."""
-    found = (key for key, began in since.items() if now - began >= LASTING and key in plan.accepted)
-    return Counter(plan.accepted[key].director_group for key in found)
 
 
 def _lately(since: float | None, now: float) -> bool:

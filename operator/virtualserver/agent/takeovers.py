@@ -134,8 +134,6 @@ class Takeovers:
         report = group.ownership.report(before)
         if report is None or report.yields_to != self._node:
             return ""
-        if not report.lacking:
-            return f"{before} finds all real servers of {directors.servers(report.all_down)} down"
         return f"{before} cannot serve {directors.servers(report.lacking)} of the group"
 
     def _silent(self, router: int, heard: Heard | None) -> float | None:

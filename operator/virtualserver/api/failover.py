@@ -118,10 +118,7 @@ class DirectorReport(ApiModel):
     lacking: int | None = Field(
         None, description="Virtual servers of the group that it cannot serve, as their status says; left out: none."
     )
-    all_down: int | None = Field(
-        None, description="Virtual servers of the group all of whose real servers it finds down; left out: none."
-    )
-    yields_to: str | None = Field(None, description="Director that is to take over, because that one can serve more.")
+    yields_to: str | None = Field(None, description="Director that is to take over, because that one can serve all.")
     since: str | None = Field(None, description="When role last changed.", json_schema_extra={"format": "date-time"})
 
 

@@ -43,9 +43,8 @@ def degraded(seen: GroupSeen, most: int) -> Finding:
     ):
         if among:
             return Finding(True, reason, "; ".join(one.why for one in sorted(among, key=lambda one: one.node)))
-    if lacking := [one for one in (*active, *standbys) if one.lacking or one.yields_to]:
-        said = sorted(lacking, key=lambda one: one.node)
-        return Finding(True, Reason.NOT_ALL_SERVED, "; ".join(one.why for one in said))
+    if lacking := sorted((one for one in (*active, *standbys) if one.lacking), key=lambda one: one.node):
+        return Finding(True, Reason.NOT_ALL_SERVED, "; ".join(one.why for one in lacking))
     ready = len(active) + len(standbys)
     if ready < min(2, most):
         return Finding(True, Reason.NO_STANDBY, f"directors that are ready: {ready}; none could take over")

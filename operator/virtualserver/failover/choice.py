@@ -51,7 +51,7 @@ def target(group: str, seen: GroupSeen, to: str | None) -> Director | None:
         if not standbys:
             others = [one for one in seen.directors if one.node != seen.active]
             raise RefusedError(f"no other director of {group} is ready{_whys(others)}")
-        return min(standbys, key=lambda one: (one.lacking, one.all_down, not in_step(one)))
+        return min(standbys, key=lambda one: (one.lacking, not in_step(one)))
     found = next((one for one in seen.directors if one.node == to), None)
     if found is None:
         names = ", ".join(sorted(one.node for one in seen.directors)) or "none has reported"

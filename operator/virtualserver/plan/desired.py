@@ -16,7 +16,7 @@ from virtualserver.plan.findings import Finding
 from virtualserver.plan.groups import serving
 from virtualserver.plan.parts import Part, director
 from virtualserver.plan.realservers import Candidate
-from virtualserver.plan.shares import HealthOf, RealServerPlan, all_down, share
+from virtualserver.plan.shares import HealthOf, RealServerPlan, share
 from virtualserver.plan.tunnels import HOLDER
 from virtualserver.plan.verdicts import Verdict, mirrored, service_keys
 from virtualserver.plan.world import DirectorGroup, ObjectKey, World
@@ -43,8 +43,6 @@ class Plan:
     """All accepted virtual servers, wherever they are served."""
     mirrored: frozenset[str] = frozenset()
     """Those of ``groups`` with connections that are mirrored."""
-    down: frozenset[ObjectKey] = frozenset()
-    """Virtual servers that it directs and all of whose real servers it finds down."""
 
     @property
     def programmed(self) -> frozenset[ObjectKey]:
@@ -94,7 +92,6 @@ def plan(
     real_servers: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
     pods: dict[ObjectKey, tuple[RealServerPlan, ...]] = {}
     parts: dict[ObjectKey, Part] = {}
-    down: set[ObjectKey] = set()
     concerned = {key for key in verdicts if concerns(world, key, verdicts[key], node)}
     directed = {key for key in concerned if directs(world, verdicts[key], node)}
     active = {key for key in directed if _group(verdicts[key]).name in standing.active}
@@ -106,8 +103,6 @@ def plan(
             for port, listed in verdicts[key].candidates.items()
         }
         everyone = tuple(one for listed in shares.values() for one in listed)
-        if key in directed and all_down(everyone):
-            down.add(key)
         if key in active:
             real_servers[key] = everyone
         elif key not in directed:
@@ -134,7 +129,6 @@ def plan(
         groups,
         {key: spec for key in verdicts if verdicts[key].group and (spec := world.virtual_servers[key].spec)},
         mirrors,
-        frozenset(down),
     )
 
 

@@ -23,8 +23,6 @@ class Director:
     caught_up: str | None = None
     lacking: int = 0
     mirror_message: str = ""
-    all_down: int = 0
-    yields_to: str = ""
 
     @property
     def why(self) -> str:
@@ -76,8 +74,6 @@ def _director(entry: Json, quiet: frozenset[str]) -> Director:
         entry.get("caughtUp"),
         entry.get("lacking") or 0,
         (entry.get("mirror") or {}).get("message") or "",
-        entry.get("allDown") or 0,
-        entry.get("yieldsTo") or "",
     )
     if node not in quiet:
         return said

@@ -26,7 +26,6 @@ def group_status(
     mirror: MirrorReport | None = None,
     caught_up: str | None = None,
     lacking: int = 0,
-    all_down: int = 0,
     yields_to: str = "",
     failover: Failover | None = None,
 ) -> Json:
@@ -44,7 +43,6 @@ def group_status(
         mirror=mirror,
         caught_up=caught_up,
         lacking=lacking or None,
-        all_down=all_down or None,
         yields_to=yields_to or None,
         since=None,
     )

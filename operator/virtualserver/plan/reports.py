@@ -19,8 +19,7 @@ from virtualserver.model.types import IPAddress
 class Report:
     """What one director says: its role, its addresses on the group's links, the request that it is ready to answer.
 
-    ``lacking``: how many of the group's virtual servers it cannot serve; ``all_down``: of how many it finds all real
-    servers down. ``yields_to``: who is to take over for that.
+    ``lacking``: how many of the group's virtual servers it cannot serve. ``yields_to``: who is to take over for that.
     """
 
     node: str
@@ -28,7 +27,6 @@ class Report:
     addresses: frozenset[IPAddress] = frozenset()
     caught_up: str = ""
     lacking: int = 0
-    all_down: int = 0
     yields_to: str = ""
 
 
@@ -93,17 +91,12 @@ def _report(entry: Mapping[str, Any]) -> Report | None:
     for text in entry.get("addresses") or []:
         with contextlib.suppress(ValueError):
             addresses.add(ip_address(text))
+    lacking = entry.get("lacking")
     return Report(
         entry.get("node", ""),
         role,
         frozenset(addresses),
         entry.get("caughtUp") or "",
-        _count(entry, "lacking"),
-        _count(entry, "allDown"),
+        lacking if isinstance(lacking, int) else 0,
         entry.get("yieldsTo") or "",
     )
-
-
-def _count(entry: Mapping[str, Any], name: str) -> int:
-    found = entry.get(name)
-    return found if isinstance(found, int) else 0

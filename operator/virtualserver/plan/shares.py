@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from virtualserver.api.base import seconds
@@ -46,17 +46,6 @@ def share(spec: VirtualServerSpec, owner: ObjectKey, candidate: Candidate, healt
     if candidate.wish is Wish.DRAIN:
         return RealServerPlan(candidate, Health(RealServerState.DRAINING, candidate.reason, health.message), 0)
     return RealServerPlan(candidate, health, candidate.weight)
-
-
-def all_down(real_servers: Iterable[RealServerPlan]) -> bool:
-    """Tell whether monitors found every real server down, of those that nobody took out; all have been checked."""
-    asked = [one.health.state for one in real_servers if one.candidate.wish is not Wish.STAY_OUT]
-    return bool(asked) and all(state is RealServerState.DOWN for state in asked)
-
-
-def slowest(spec: VirtualServerSpec) -> float:
-    """Return the seconds in which every monitor has found a dead real server down."""
-    return max((seconds(one.interval) * one.fall + seconds(one.timeout) for one in spec.monitors), default=0.0)
 
 
 def targets(server: VirtualServer, candidate: Candidate) -> list[Target]:
