@@ -67,16 +67,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "director, too: a node mirrors in one way only; choose the same, or other nodes",
     ),
     "GatewayInUse": (
-        {"vrrp": {"routerId": 52}, "gateway": {"interface": "eth1", "addresses": ["198.18.1.11"]}},
-        "spec.gateway.addresses: 198.18.1.11 is an address of node director-1; choose one that nobody has",
+        {"vrrp": {"routerId": 52}, "gateway": {"interface": "eth1", "addresses": ["198.18.1.1"]}},
+        "spec.gateway.addresses: 198.18.1.1 is held by DirectorGroup a-first, which is older; choose another",
     ),
 }
 
 
 async def test_a_group_that_clashes_is_refused_with_field_and_value_and_the_other_goes_on(bench: Bench) -> None:
     """`kubectl get dg` shows why; once it is put right it is accepted."""
-    bench.node("director-1", "198.18.1.11")
-    bench.group("a-first")
+    bench.node("director-1")
+    bench.group("a-first", gateway={"interface": "eth1", "addresses": ["198.18.1.1"]})
     await asyncio.sleep(1.1)  # who is older is known to the second
     async with controller(bench):
         for reason, (spec, words) in REFUSED.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from virtualserver.agent.claims import Claims
 from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.record import Record
@@ -115,7 +116,7 @@ def standings(kernel: Kernel, record: Record, taken: bool = False) -> Standings:
 class Nobody:
     """Nobody else was ever heard, and nothing is mirrored."""
 
-    staying: frozenset[str] = frozenset()
+    priorities: Mapping[str, int] | None = None
 
     def heard(self, router_id: int) -> Heard | None:
         return None
@@ -145,7 +146,9 @@ class Nobody:
 def group_reports(node: str, told: dict[str, Any], clock: Callable[[], float] = lambda: 0.0) -> GroupReports:
     """Puts what is said of groups into ``told``."""
     takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z", clock)
-    return GroupReports(node, takeovers, Nobody(), Lacking(node, clock), told.__setitem__)
+    return GroupReports(
+        node, takeovers, Claims(node, Nobody(), clock), Nobody(), Lacking(node, clock), told.__setitem__
+    )
 
 
 WEB = ObjectKey("default", "web")

@@ -15,7 +15,7 @@ from virtualserver.agent.standing import Standings
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.kernel.fake import FakeKernel
-from virtualserver.model.failover import SyncRole, token
+from virtualserver.model.failover import Instance, SyncRole, token
 from virtualserver.model.types import State
 from virtualserver.plan import desired
 from virtualserver.plan.desired import Circumstances
@@ -51,10 +51,10 @@ def world(mirrored: bool = True) -> World:
 
 
 class Case:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, node_name: str = "director-1") -> None:
         self.taken, self.mirror, self.now = False, Behind(), 0.0
         terms = Terms(FakeKernel(), Record(folder / "record.json"), lambda _: self.taken, lambda: 0.0)
-        able = Lacking("director-1", lambda: self.now)
+        able = Lacking(node_name, lambda: self.now)
         self.standings = Standings(terms, Steadiness(), self.mirror, able, Nobody(), lambda: self.now)
 
     def look(self, actual: State, *, mirrored: bool = True) -> Standing:
@@ -144,6 +144,37 @@ def test_a_failover_that_was_asked_for_before_the_agent_began_is_an_old_one(tmp_
     found = case.standings.look(asked("Standby"), "director-1", State())
     assert (found.lapsed, found.displacing) == (frozenset({"7"}), frozenset())
     assert case.standings.look(asked("Standby", request="8"), "director-1", State()).displacing == GROUP
+
+
+def test_an_agent_that_restarts_goes_on_with_what_it_claims(tmp_path: Path) -> None:
+    """Else keepalived would be told twice of another priority, and a preferred one that yielded takes back at once."""
+    last = Instance("default", 51, "eth0", 100, 3, 250 - 2 * 16)
+    found = Case(tmp_path).standings.look(
+        asked("Standby", request=""), "director-1", State(instances={"default": last})
+    )
+    assert found.hesitant == GROUP
+    case, more = Case(tmp_path), replace(last, priority=251)
+    found = case.standings.look(asked("Active", request=""), "director-1", replace(ACTIVE, instances={"default": more}))
+    assert (found.hesitant, found.staying) == (frozenset(), {"default": 251})
+
+
+def test_an_offer_that_stands_for_long_or_when_an_agent_begins_is_an_old_one(tmp_path: Path) -> None:
+    yields = offering("director-1")
+    case = Case(tmp_path, "director-2")
+    case.standings.look(asked("Active", request=""), "director-2", State())
+    for case.now, takes in ((1.0, True), (15.9, True), (16.1, False)):
+        found = case.standings.look(yields, "director-2", State())
+        assert (found.displacing == GROUP) is takes
+    assert not Case(tmp_path, "director-2").standings.look(yields, "director-2", State()).displacing
+
+
+def offering(node_name: str) -> World:
+    """The active director names the other one."""
+    group = director_group()
+    lacks = {"node": node_name, "role": "Active", "reason": "", "message": "", "lacking": 1, "yieldsTo": "director-2"}
+    other = {"node": "director-2", "role": "Standby", "reason": "", "message": ""}
+    group["status"] |= {"directors": [lacks, other]}
+    return store(groups=[group], nodes=[node(), node("director-2", "10.0.0.12")]).world()
 
 
 def test_a_receiver_that_is_deaf_is_not_wanted_for_a_moment(tmp_path: Path) -> None:

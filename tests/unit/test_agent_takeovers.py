@@ -75,39 +75,6 @@ def test_who_yields_because_it_cannot_serve_all_is_told_so() -> None:
     assert (found.reason, found.message) == expected
 
 
-@pytest.mark.parametrize(
-    ("role", "after", "stays"),
-    [
-        ("Active", 1.5, True),
-        ("Active", 1.3, False),
-        ("Unknown", 1.5, True),
-        ("Standby", 1.5, False),
-        ("NotReady", 1.5, False),
-    ],
-)
-def test_it_stays_against_one_that_fell_silent_until_that_says_that_it_is_not_active(
-    role: str, after: float, stays: bool
-) -> None:
-    says = director("director-2", role)
-    made = takeovers(Before(250, continues=False), lambda: 10.2 + after)
-    made.look(world(says=says), NO_STANDING)
-    made.look(world(says=says), ACTIVE)
-    assert made.staying == (frozenset({"default"}) if stays else frozenset())
-    active_again = world(says=director("director-2", "Active"))
-    made.look(active_again, ACTIVE)
-    assert bool(made.staying) is stays, "who has given way once in this term has done so for good"
-    made.look(world(says=says), NO_STANDING)
-    assert not made.staying
-
-
-@pytest.mark.parametrize("before", [Before(0, continues=True), Before(250, continues=True)], ids=["yielded", "taken"])
-def test_whoever_gave_the_addresses_away_needs_not_be_kept_out(before: Before) -> None:
-    made = takeovers(before)
-    made.look(world(says=director("director-2", "Active")), NO_STANDING)
-    made.look(world(says=director("director-2", "Active")), ACTIVE)
-    assert not made.staying
-
-
 def test_another_one_that_is_heard_to_be_active_for_longer_than_a_hand_over_takes_is_named() -> None:
     times = iter([20.0, 20.9, 21.0])
     made, known = (

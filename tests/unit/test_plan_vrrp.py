@@ -155,6 +155,7 @@ ONE = entry("director-1", "Active")
 READY = entry("director-2", caught_up="7")
 LACKS = entry("director-1", "Active", lacking=1)
 YIELDS = LACKS | {"yieldsTo": "director-2"}
+OFFER = "director-1 yields to director-2"
 HESITANT = Standing(hesitant=frozenset({"default"}))
 
 
@@ -208,6 +209,9 @@ def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: R
         (world(YIELDS, READY, cordoned="director-2"), NO_STANDING, False),
         (world(YIELDS, entry("director-2", lacking=1)), NO_STANDING, False),
         (world(YIELDS, entry("director-2", "NotReady")), NO_STANDING, False),
+        (world(YIELDS | {"lacking": 2}, entry("director-2", lacking=1)), NO_STANDING, True),
+        (world(YIELDS, READY), Standing(lapsed=frozenset({OFFER})), False),
+        (world(YIELDS, READY), Standing(lacking={"default": 1}), False),
         (world(YIELDS, READY, active="director-3"), NO_STANDING, False),
     ],
 )
@@ -248,8 +252,8 @@ def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothi
     assert claims(world(vrrp=preempting), HESITANT) == (202, None), "one that cannot serve all comes after all others"
     busy = replace(HESITANT, active=frozenset({"default"}))
     assert claims(world(vrrp=preempting), busy) == (234, None), "unless it is active"
-    staying = Standing(frozenset({"default"}), staying=frozenset({"default"}))
-    assert claims(world(), staying)[0] == 252, "more than any that may believe to be active still"
+    staying = Standing(frozenset({"default"}), staying={"default": 251})
+    assert claims(world(), staying)[0] == 251, "more than any that may believe to be active still"
 
 
 def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -> None:

@@ -106,7 +106,8 @@ class Follower:
         self._heard_at: float | None = None
         self._troubled: float | None = None
         self._began: float | None = None
-        self._pulling = self._pulled = self._told_at = self._next_try = self._next_look = self._looked = 0.0
+        self._pause = REPAIR
+        self._pulled = self._told_at = self._next_try = self._next_look = self._looked = 0.0
         self._look: mirroring.Look | None = None
         self._again = False
         self._asked = ""
@@ -235,7 +236,8 @@ class Follower:
             if not injected or mirroring.enough(len(wanted), lacking):
                 break
         self._pulled = self._clock()
-        self._pulling = self._pulled - began
+        # what does not come, as where a real server is down here only, is asked for less and less often
+        self._pause = max(REPAIR if not lacking else min(2 * self._pause, LONGEST), _SHARE * (self._pulled - began))
         if self._look is not None:
             self._look = replace(self._look, new=frozenset())  # what came by this way proves nothing
         found = {"group": self._group, "director": self._asked, "connections": len(wanted), "missing": lacking}
@@ -280,7 +282,7 @@ class Follower:
         if seen.hears_nothing and (self._restarted is None or now - self._restarted >= RESTART):
             log.warning("mirrored connections do not come here", extra={"group": self._group, "looks": seen.deaf})
             self.deaf, self._restarted = True, now
-        elif seen.overdue and self._is_told() and now - self._pulled >= max(REPAIR, _SHARE * self._pulling):
+        elif seen.overdue and self._is_told() and now - self._pulled >= self._pause:
             self._again = True  # one that is idle would never be sent again
 
     def _start_again(self, receiver: SyncDaemon | None, now: float) -> None:

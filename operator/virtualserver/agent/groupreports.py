@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from virtualserver.agent.claims import Claims
 from virtualserver.agent.lacking import Lacking
 from virtualserver.agent.takeovers import Takeovers
 from virtualserver.api.enums import GroupRole
@@ -40,12 +41,13 @@ class GroupReports:
         self,
         node: str,
         takeovers: Takeovers,
+        claims: Claims,
         mirroring: Mirroring,
         lacking: Lacking,
         say: Callable[[str, Json | None], None],
     ) -> None:
         self._node, self._takeovers, self._mirroring, self._say = node, takeovers, mirroring, say
-        self._lacking = lacking
+        self._lacking, self._claims = lacking, claims
         self._said: dict[str, Json] = {}
 
     def report(
@@ -54,6 +56,7 @@ class GroupReports:
         """Say what is so now; ``problems`` are the virtual servers that could not be programmed."""
         self._lacking.look(world, plan, standing, problems)
         failovers = self._takeovers.look(world, standing)
+        self._claims.look(world, actual, failovers)
         statuses = {name: self._status(world.groups[name], plan, standing, actual, failovers) for name in plan.groups}
         for name in self._said.keys() - statuses.keys():
             self._say(name, None)

@@ -1,9 +1,9 @@
-"""What this node cannot serve of its groups, and who is to be active instead: a standby that can serve all.
+"""What this node cannot serve of its groups, and who is to be active instead: a standby that can serve more.
 
 The active director decides and names its heir in the status; that one takes over while this one lives. So that
 addresses do not wander between directors none of which is any better:
 
-- What cannot be served must last, and so must the standby's being fit: longer than any pause between two tries.
+- What cannot be served must last, and so must the standby's being better: longer than any pause between two tries.
 - Who got the addresses in this way keeps them for a while, whatever it finds that it cannot serve; who gave them away
   does not ask for them back for as long.
 - What a person chose, knowing what is lacking, stays.
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from virtualserver.agent.attempts import LONGEST_PAUSE
 from virtualserver.plan import directors
 from virtualserver.plan.desired import Plan
-from virtualserver.plan.eligibility import Standing, displaces, fit
+from virtualserver.plan.eligibility import Standing, displaces, free
 from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 LASTING = 3.0
@@ -51,7 +51,8 @@ class _Group:
 class Lacking:
     """``counts``: how many virtual servers this node cannot serve, by group. ``heirs``: who is to take over for that.
 
-    ``hesitant``: groups whose other directors go first. ``clock`` gives seconds of a monotonic clock.
+    ``hesitant``: groups whose other directors go first; None until the first look. ``clock`` gives seconds of a
+    monotonic clock.
     """
 
     def __init__(self, node: str, clock: Callable[[], float]) -> None:
@@ -60,15 +61,16 @@ class Lacking:
         self._groups: dict[str, _Group] = {}
         self.counts: Mapping[str, int] = {}
         self.heirs: Mapping[str, str] = {}
-        self.hesitant: frozenset[str] = frozenset()
+        self.hesitant: frozenset[str] | None = None
 
     def look(self, world: World, plan: Plan, standing: Standing, problems: Collection[ObjectKey]) -> None:
         """Note which virtual servers could not be programmed in this round."""
-        now = self._clock()
+        now, adopted = self._clock(), standing.hesitant if self.hesitant is None else frozenset[str]()
         self._since = {key: self._since.get(key, now) for key in problems}
         troubled = {key: plan.accepted[key].director_group for key in problems if key in plan.accepted}
         self.counts = Counter(group for key, group in troubled.items() if now - self._since[key] >= LASTING)
-        self._groups = {name: self._groups.get(name, _Group()) for name in plan.groups}
+        fresh = {name: _Group(gave=now if name in adopted else None) for name in plan.groups}
+        self._groups = {name: self._groups.get(name, one) for name, one in fresh.items()}
         for name, kept in self._groups.items():
             kept.whole = name in standing.active and (kept.whole or name not in troubled.values())
             self._remember(kept, world, world.groups[name], standing, now)
@@ -78,9 +80,10 @@ class Lacking:
         )
 
     def _remember(self, kept: _Group, world: World, group: DirectorGroup, standing: Standing, now: float) -> None:
-        lacking, active = bool(self.counts.get(group.name)), group.name in standing.active
+        lacking, active = self.counts.get(group.name, 0), group.name in standing.active
         kept.lacks = (now if kept.lacks is None else kept.lacks) if lacking else None
-        kept.fit = {name: kept.fit.get(name, now) for name in fit(world, group) if name != self._node}
+        better = {one.node for one in free(world, group) if one.lacking < lacking and not one.behind} - {self._node}
+        kept.fit = {name: kept.fit.get(name, now) for name in better}
         holder = group.ownership.report(group.ownership.active)
         if not active and holder is not None and holder.yields_to == self._node:
             kept.got = now

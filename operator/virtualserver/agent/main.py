@@ -13,6 +13,7 @@ import sys
 import time
 
 from virtualserver.agent.answers import Answers
+from virtualserver.agent.claims import Claims
 from virtualserver.agent.following import Hands
 from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.groups import GroupStatuses
@@ -90,8 +91,9 @@ async def _run(chosen: Settings) -> None:
     mirror = Mirror(chosen.node, peers, hands, ownership, lambda: loop.view(), lambda: loop.wake(), time.monotonic)
     lacking = Lacking(chosen.node, time.monotonic)
     takeovers = Takeovers(chosen.node, ownership, utc_now, time.monotonic)
-    standings = Standings(terms, Steadiness(), mirror, lacking, takeovers, time.monotonic)
-    reports = GroupReports(chosen.node, takeovers, mirror, lacking, reporter.group)
+    claims = Claims(chosen.node, ownership, time.monotonic)
+    standings = Standings(terms, Steadiness(), mirror, lacking, claims, time.monotonic)
+    reports = GroupReports(chosen.node, takeovers, claims, mirror, lacking, reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
     tick = Tick(lambda: (scene := loop.scene()) is not None and TICK in scene.actual.services)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)

@@ -9,8 +9,11 @@ from typing import Protocol
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
+from virtualserver.plan import directors
 from virtualserver.plan.desired import directed_groups
+from virtualserver.plan.directors import STAYING
 from virtualserver.plan.eligibility import Standing, displaces, heir, unwanted
+from virtualserver.plan.groups import serving
 from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -46,8 +49,13 @@ class Ability(Protocol):
     """What knows which groups this node cannot serve whole."""
 
     @property
-    def hesitant(self) -> frozenset[str]:
-        """Groups that this node cannot serve whole, or could not a while ago."""
+    def counts(self) -> Mapping[str, int]:
+        """By group, how many virtual servers this node cannot serve."""
+        ...
+
+    @property
+    def hesitant(self) -> frozenset[str] | None:
+        """Groups that this node cannot serve whole, or could not a while ago; None as long as nothing is known."""
         ...
 
     @property
@@ -60,8 +68,8 @@ class Past(Protocol):
     """What knows how this node became active."""
 
     @property
-    def staying(self) -> frozenset[str]:
-        """Groups in which this node is active, and the director before may believe that it is, too."""
+    def priorities(self) -> Mapping[str, int] | None:
+        """By group, what it claims where the director before may believe that it is active; None: not known yet."""
         ...
 
 
@@ -95,7 +103,7 @@ class Standings:
         active, purging, former = self._terms.look(world, node, actual)
         self._mirroring.lapse(active | purging)
         groups = directed_groups(world, node)
-        self._note_requests(world, groups, now)
+        self._note_requests(groups, now)
         given_up = former & self._in_vain.keys()  # its kernel has the connections still
         standing = Standing(
             active,
@@ -105,19 +113,30 @@ class Standings:
             frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
-            hesitant=self._ability.hesitant,
-            staying=self._past.staying & active,
+            lacking=self._ability.counts,
         )
+        standing = self._resumed(standing, world, node, actual)
         displacing = self._displaces(world, node, groups, standing, now)
         return replace(standing, displacing=displacing, overdue=self._overdue(world, node, standing, now))
 
-    def _note_requests(self, world: World, groups: Mapping[str, DirectorGroup], now: float) -> None:
-        """Remember when each planned failover was first seen: one that stands when an agent begins is an old one."""
-        standing = {one.ownership.request.id for one in world.groups.values() if one.ownership.request is not None}
-        self._asked = {one: since for one, since in self._asked.items() if one in standing}
-        for name, group in groups.items():
-            if group.ownership.request is not None:
-                self._asked.setdefault(group.ownership.request.id, now if name in self._known else -ANSWER_WITHIN)
+    def _resumed(self, standing: Standing, world: World, node: str, actual: State) -> Standing:
+        """Return it with what this node claims; an agent that has just begun goes on with what it finds."""
+        hesitant, staying = self._ability.hesitant, self._past.priorities
+        found = {name: one.priority for name, one in actual.instances.items() if name in world.groups}
+        if hesitant is None:
+            groups = {name: world.groups[name] for name in found.keys() - standing.active}
+            hesitant = frozenset(name for name, one in groups.items() if found[name] == _last(world, one, node))
+        if staying is None:
+            staying = {name: min(found[name], STAYING) for name in standing.active & found.keys()}
+        return replace(standing, hesitant=hesitant, staying=staying)
+
+    def _note_requests(self, groups: Mapping[str, DirectorGroup], now: float) -> None:
+        """Remember when each request and each offer was first seen: what stands when an agent begins is an old one."""
+        standing = {(name, one) for name, group in groups.items() for one in _asked(group)}
+        asked = {one for _, one in standing}
+        self._asked = {one: since for one, since in self._asked.items() if one in asked}
+        for name, one in standing:
+            self._asked.setdefault(one, now if name in self._known else -ANSWER_WITHIN)
         self._known |= groups.keys()
 
     def _displaces(
@@ -168,6 +187,21 @@ class Standings:
         So a restart of the agent changes nothing.
         """
         return {name for name in groups if name not in actual.eligible and self._mirroring.behind(name)}
+
+
+def _asked(group: DirectorGroup) -> list[str]:
+    """Return the ids of what is asked for: by a person, or by a director that cannot serve all."""
+    request, offers = group.ownership.request, (one.offer for one in group.ownership.reports if one.offer)
+    return [*([request.id] if request is not None else []), *offers]
+
+
+def _last(world: World, group: DirectorGroup, node: str) -> int | None:
+    """Return the priority of a node that comes after all others, None where it has no other one."""
+    groups, nodes = serving(world).values(), world.nodes
+    if node not in directors.members(group, nodes):
+        return None
+    last = directors.priority(groups, group, nodes, node, last=True)
+    return last if last != directors.priority(groups, group, nodes, node) else None
 
 
 def _patience(group: DirectorGroup, standing: Standing) -> float:

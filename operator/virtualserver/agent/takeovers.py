@@ -10,17 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Heard
 from virtualserver.plan import directors
-from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.eligibility import Standing, pending
-from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
 
-SETTLED = 1.0
+BESIDE = 1.0
 """Seconds for which another one must be active beside this one to be told of."""
 
 
@@ -53,12 +50,9 @@ class Takeovers:
         self._failovers: dict[str, Failover] = {}
         self.counts: Counter[str] = Counter()
         """Terms that began, by group."""
-        self.staying: frozenset[str] = frozenset()
-        """Groups whose director before fell silent, and has not said since that it is not active any more."""
         self.rivals: Mapping[str, str] = {}
         """By group, who else is heard to be active, for longer than a hand-over takes."""
         self._rivals: dict[str, float] = {}
-        self._settled: set[str] = set()
 
     def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
         """Return how each of this node's terms began, as far as it is known."""
@@ -67,7 +61,6 @@ class Takeovers:
         self._failovers = {name: one for name, one in self._failovers.items() if name in held}
         for name in standing.active - (standing.active if before is None else before):
             self.counts[name] += 1
-            self._settled.discard(name)
             self._failovers[name] = self._begun(world, world.groups[name], standing)
         for name in standing.active:
             told = world.groups[name].last_failover
@@ -76,36 +69,16 @@ class Takeovers:
         for name in standing.active & self._failovers.keys():
             one = self._failovers[name]
             self._failovers[name] = self._answered(world.groups[name], standing, one)
-        begun = {name: one for name, one in self._failovers.items() if name in standing.active}
-        groups = directed_groups(world, self._node).values()
-        wait = SETTLED + max((down_time(one.spec) for one in groups if one.spec is not None), default=0.0)
-        self.staying = frozenset(name for name, one in begun.items() if self._may_return(world.groups[name], one, wait))
         self.rivals = dict(self._find_rivals(world, standing))
-        return begun
+        return {name: one for name, one in self._failovers.items() if name in standing.active}
 
     def _find_rivals(self, world: World, standing: Standing) -> Iterator[tuple[str, str]]:
         heard = {name: self._witness.rival(_router(world.groups[name])) for name in standing.active}
         now = self._clock()
         self._rivals = {name: self._rivals.get(name, now) for name, one in heard.items() if one is not None}
         for name, since in self._rivals.items():
-            if (one := heard[name]) is not None and now - since >= SETTLED:
+            if (one := heard[name]) is not None and now - since >= BESIDE:
                 yield name, _sender(world, world.groups[name], one) or str(one.source)
-
-    def _may_return(self, group: DirectorGroup, one: Failover, wait: float) -> bool:
-        """Tell whether the director before may go on as if it were active: it was paused, or parted from this one.
-
-        It would not have the connections that began since. Only when this node's other groups have had the time to
-        notice a crash of the same one: keepalived waits anew when it is told of a priority. Never again in this term
-        once it has said that it is not active: what happens to it then is another matter.
-        """
-        if one.reason != Reason.DIRECTOR_LOST or one.before is None or group.name in self._settled:
-            return False
-        report = group.ownership.report(one.before)
-        if report is None or report.role in (GroupRole.STANDBY, GroupRole.NOT_READY):
-            self._settled.add(group.name)
-            return False
-        since = self._witness.held_since(_router(group))
-        return since is None or self._clock() - since >= wait
 
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
         router = _router(group)

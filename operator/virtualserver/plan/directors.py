@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from virtualserver.plan.world import DirectorGroup, Node
 
-HIGHEST_PRIORITY, STAYING, TAKING_OVER = 250, 252, 254
+HIGHEST_PRIORITY, STAYING, TAKING_OVER = 250, 253, 254
 """VRRP: the higher, the sooner a standby takes over, (256 - priority) / 256 of an interval later (RFC 9568, 6.1).
-Of two that are active the higher one stays: the second is for one that took over from a director that was not heard
-any more, the third for one that takes over from one that lives. 255 is for a router that owns the address."""
+Of two that are active the higher one stays: up to the second is claimed by one that took over from a director that was
+not heard any more, the third by one that takes over from one that lives. 255 is for who owns the address."""
 
 APART = 16
 """Of several standbys the next one must be heard before the one after it would take over, too: both would, and one of

@@ -23,12 +23,13 @@ class Standing:
 
     ``active``: it holds their addresses. ``purging``: connections of its former term must be forgotten first.
     ``behind``: it does not have the active director's connections yet. ``held``: its link is not to be relied on, and
-    why. ``lapsed``: ids of requests that nobody has answered in time. ``former``: it held their addresses, and does
-    not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do not come
-    here although they are sent; the receiver is to be started again. ``displacing``: it takes the addresses from a
-    director that lives, or has just done so. ``overdue``: another one is to have them and has not taken them, so this
-    one lets go by itself. ``hesitant``: it cannot serve all of them, or could not a while ago; others go first.
-    ``staying``: the director before may believe that it is active still; it is to give way.
+    why. ``lapsed``: ids of requests, and offers, that nobody has answered in time. ``former``: it held their addresses,
+    and does not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do
+    not come here although they are sent; the receiver is to be started again. ``displacing``: it takes the addresses
+    from a director that lives, or has just done so. ``overdue``: another one is to have them and has not taken them, so
+    this one lets go by itself. ``hesitant``: it cannot serve all of them, or could not a while ago; others go first.
+    ``staying``: what it claims where the director before may believe that it is active still. ``lacking``: how many
+    virtual servers it cannot serve.
     """
 
     active: frozenset[str] = frozenset()
@@ -41,7 +42,8 @@ class Standing:
     displacing: frozenset[str] = frozenset()
     overdue: frozenset[str] = frozenset()
     hesitant: frozenset[str] = frozenset()
-    staying: frozenset[str] = frozenset()
+    staying: Mapping[str, int] = field(default_factory=dict)
+    lacking: Mapping[str, int] = field(default_factory=dict)
 
 
 NO_STANDING = Standing()
@@ -93,25 +95,27 @@ def heir(world: World, group: DirectorGroup, node: str, standing: Standing) -> s
     """Return the director that is to have the addresses now instead of the one that lives and holds them; "" for none.
 
     Somebody asked for it and it has all connections, or the active director's node is drained, or that one says that
-    it cannot serve all. One that can serve all goes first.
+    it cannot serve all. Of several the one that can serve the most.
     """
     request = pending(group, standing)
     holder = node if group.name in standing.active else group.ownership.active
-    able, ready = fit(world, group), frozenset[str]()
+    ready = frozenset[str]()
     if request is not None:
         ready = _ready(world, group, request)
     elif holder in world.nodes and world.nodes[holder].cordoned:
-        standbys = {one.node for one in _having(world, group, GroupRole.STANDBY)}
-        ready = frozenset(name for name in standbys if not world.nodes[name].cordoned)
-    elif (report := group.ownership.report(holder)) is not None:
-        ready = able & {report.yields_to}
-    return next((name for name in directors.members(group, world.nodes) if name in (ready & able or ready)), "")
+        ready = frozenset(one.node for one in free(world, group))
+    elif (said := group.ownership.report(holder)) is not None and said.offer and said.offer not in standing.lapsed:
+        own = {node: standing.lacking.get(group.name, 0)}  # what was said may be old
+        lack = {one.node: max(one.lacking, own.get(one.node, 0)) for one in free(world, group)}
+        ready = frozenset(name for name, count in lack.items() if name == said.yields_to and count < said.lacking)
+    lacking = {one.node: one.lacking for one in group.ownership.reports}
+    ordered = sorted(directors.members(group, world.nodes), key=lambda name: lacking.get(name, 0))
+    return next((name for name in ordered if name in ready), "")
 
 
-def fit(world: World, group: DirectorGroup) -> frozenset[str]:
-    """Return the standbys that can serve all virtual servers of a group, and on whose nodes nobody is about to work."""
-    able = (one.node for one in _having(world, group, GroupRole.STANDBY) if not one.lacking)
-    return frozenset(name for name in able if not world.nodes[name].cordoned)
+def free(world: World, group: DirectorGroup) -> list[Report]:
+    """Return the standbys on whose nodes nobody is about to work."""
+    return [one for one in _having(world, group, GroupRole.STANDBY) if not world.nodes[one.node].cordoned]
 
 
 def unwanted(world: World, group: DirectorGroup, node: str) -> bool:

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from virtualserver.api.base import milliseconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.reasons import Reason
-from virtualserver.model.types import IPAddress, address_order
+from virtualserver.model.types import IPAddress
 from virtualserver.plan.directors import age, members
 from virtualserver.plan.findings import Finding
 from virtualserver.plan.world import DirectorGroup, World
@@ -31,14 +31,14 @@ def judge(world: World) -> dict[str, Finding]:
     """Return for every group, by its name, whether it is accepted, and why not."""
     accepted: list[Claim] = []
     findings: dict[str, Finding] = {}
+    owners = {address: node.name for node in world.nodes.values() for address in node.addresses}
     for group in sorted(world.groups.values(), key=age):
         if group.spec is None:
             findings[group.name] = Finding(False, Reason.INVALID_SPEC, group.problem)
             continue
         mine = Claim(group.name, group.spec, tuple(members(group, world.nodes)))
         refused = next((found for check in _CHECKS for other in accepted if (found := check(mine, other))), None)
-        refused = refused or _gateway_of_nobody(mine, world)
-        findings[group.name] = refused or _accepted(mine)
+        findings[group.name] = refused or _accepted(mine, owners)
         if refused is None:
             accepted.append(mine)
     return findings
@@ -60,11 +60,14 @@ def mirroring_link(spec: DirectorGroupSpec) -> str:
     return spec.mirroring.interface or spec.interface
 
 
-def _accepted(mine: Claim) -> Finding:
+def _accepted(mine: Claim, owners: Mapping[IPAddress, str]) -> Finding:
+    """Say as well what is odd, but no reason to stop what may run."""
     text = f"directors: {', '.join(mine.directors) or 'none'}"
     unknown = [name for name in mine.spec.vrrp.preferred_nodes if name not in mine.directors]
     if unknown:
         text += f"; spec.vrrp.preferredNodes: not among them: {', '.join(unknown)}"
+    if taken := next((one for one in _gateways(mine.spec) if one in owners), None):
+        text += f"; spec.gateway.addresses: {taken} is an address of node {owners[taken]}, which goes on answering"
     return Finding(True, Reason.ACCEPTED, text)
 
 
@@ -89,15 +92,6 @@ def _gateway_free(mine: Claim, other: Claim) -> Finding | None:
     if found is None:
         return None
     return _taken(Reason.GATEWAY_IN_USE, f"spec.gateway.addresses: {found} is held by", other)
-
-
-def _gateway_of_nobody(mine: Claim, world: World) -> Finding | None:
-    """A node would go on answering for its address, whoever is active."""
-    for node in world.nodes.values():
-        if found := sorted(node.addresses.intersection(_gateways(mine.spec)), key=address_order):
-            text = f"spec.gateway.addresses: {found[0]} is an address of node {node.name}; choose one that nobody has"
-            return Finding(False, Reason.GATEWAY_IN_USE, text)
-    return None
 
 
 def _mirroring_agrees(mine: Claim, other: Claim) -> Finding | None:

@@ -72,14 +72,17 @@ def _instance(held: Holding, name: str, addresses: Iterable[LinkAddress]) -> Ins
 def unheard(held: Holding, name: str) -> Finding | None:
     """Return why nobody would hear this node's advertisements, nor it another's: none of them is sent to anybody.
 
-    (keepalived would send them to all instead.) What is active stays so: its peers may only have gone.
+    (keepalived would send them to all instead.) Not while no other director has told its addresses, for there may be
+    none; and what is active stays so.
     """
     group = held.world.groups[name]
     assert group.spec is not None
     alone = len(directors.members(group, held.world.nodes)) < 2
-    if not group.spec.vrrp.unicast or alone or name in held.standing.active:
+    told = any(one.node != held.node and one.addresses for one in group.ownership.reports)
+    if not group.spec.vrrp.unicast or alone or not told or name in held.standing.active:
         return None
-    if vrrp.instance(held.world, group, held.node, held.own, (), directors.STAYING, None).peers:
+    router = vrrp.instance(held.world, group, held.node, held.own, (), directors.STAYING, None)
+    if router.source is None or router.peers:
         return None
     where = f"the network of this node's link {group.spec.interface}"
     text = f"spec.vrrp.unicast: no address of another director is in {where}"
@@ -91,8 +94,12 @@ def _priority(held: Holding, group: DirectorGroup) -> int:
     name, standing = group.name, held.standing
     if name in standing.displacing:
         return directors.TAKING_OVER
-    if name in standing.staying:
-        return directors.STAYING
+    own = _place(held, group)
+    return max(own, standing.staying.get(name, 0)) if name in standing.active else own
+
+
+def _place(held: Holding, group: DirectorGroup) -> int:
+    name, standing = group.name, held.standing
     last = name in standing.hesitant - standing.active
     return directors.priority(serving(held.world).values(), group, held.world.nodes, held.node, last=last)
 

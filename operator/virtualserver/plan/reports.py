@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from virtualserver.api.enums import GroupRole
+from virtualserver.api.enums import GroupRole, MirrorState
 from virtualserver.api.failover import Failover
 from virtualserver.model.types import IPAddress
 
@@ -20,6 +20,7 @@ class Report:
     """What one director says: its role, its addresses on the group's links, the request that it is ready to answer.
 
     ``lacking``: how many of the group's virtual servers it cannot serve. ``yields_to``: who is to take over for that.
+    ``behind``: it lacks connections of the active director.
     """
 
     node: str
@@ -28,6 +29,12 @@ class Report:
     caught_up: str = ""
     lacking: int = 0
     yields_to: str = ""
+    behind: bool = False
+
+    @property
+    def offer(self) -> str:
+        """What names the offer to take over from it, as the id does a request; "" for none."""
+        return f"{self.node} yields to {self.yields_to}" if self.yields_to else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +106,5 @@ def _report(entry: Mapping[str, Any]) -> Report | None:
         entry.get("caughtUp") or "",
         lacking if isinstance(lacking, int) else 0,
         entry.get("yieldsTo") or "",
+        (entry.get("mirror") or {}).get("state") == MirrorState.BEHIND,
     )

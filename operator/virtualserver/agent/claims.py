@@ -1,0 +1,75 @@
+"""How much this node claims where it took over from a director that fell silent: more than that one, which may return.
+
+One that was paused, or parted from this one, goes on as if it were active, without the connections that began since. Of
+two that are active the one that claims more stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from virtualserver.agent.takeovers import Witness
+from virtualserver.api.enums import GroupRole
+from virtualserver.api.failover import Failover
+from virtualserver.api.reasons import Reason
+from virtualserver.model.types import State
+from virtualserver.plan.desired import directed_groups
+from virtualserver.plan.directors import STAYING
+from virtualserver.plan.vrrp import down_time
+from virtualserver.plan.world import DirectorGroup, World
+
+SETTLED = 1.0
+"""Seconds after which it claims more, on top of the longest time that a group of this node needs to notice a crash:
+keepalived waits anew when it is told of a priority, and the same crash may concern another group."""
+
+APART = 1.5
+"""Times as long as noticing takes: who was away for longer than that was parted itself, and served nobody."""
+
+
+class Claims:
+    """``priorities``: what is claimed, by group; None until the first look. ``clock`` is the witness's."""
+
+    def __init__(self, node: str, witness: Witness, clock: Callable[[], float]) -> None:
+        self._node, self._witness, self._clock = node, witness, clock
+        self._terms: dict[str, tuple[Failover, int]] = {}
+        self.priorities: Mapping[str, int] | None = None
+
+    def look(self, world: World, actual: State, begun: Mapping[str, Failover]) -> None:
+        """Look again; ``begun`` is how the terms of this node began."""
+        groups = directed_groups(world, self._node)
+        wait = SETTLED + max((down_time(one.spec) for one in groups.values() if one.spec is not None), default=0.0)
+        terms = {name: one for name, one in begun.items() if name in groups and _lost(one)}
+        self._terms = {name: self._claim(groups[name], one, actual) for name, one in terms.items()}
+        self.priorities = {
+            name: claim for name, (_, claim) in self._terms.items() if claim and self._since(groups[name]) >= wait
+        }
+
+    def _claim(self, group: DirectorGroup, one: Failover, actual: State) -> tuple[Failover, int]:
+        """Return what is claimed in a term: 0 for good once the director before has said that it is not active."""
+        known = self._terms.get(group.name)
+        claim = known[1] if known is not None and known[0].time == one.time else self._first(group, actual)
+        report = group.ownership.report(one.before or "")
+        gone = report is None or report.role in (GroupRole.STANDBY, GroupRole.NOT_READY)
+        return one, 0 if gone else claim
+
+    def _first(self, group: DirectorGroup, actual: State) -> int:
+        """Return what is claimed in a term that has just begun; an agent that has just begun goes on with what is."""
+        assert group.spec is not None
+        router = group.spec.vrrp.router_id
+        heard, since = self._witness.heard(router), self._witness.held_since(router)
+        if heard is None or since is None:
+            found = actual.instances.get(group.name)
+            return min(found.priority, STAYING) if found is not None else 0
+        if since - heard.time > APART * down_time(group.spec):
+            return 0
+        return min(heard.priority + 1, STAYING)
+
+    def _since(self, group: DirectorGroup) -> float:
+        """Return for how many seconds this node has been active."""
+        assert group.spec is not None
+        since = self._witness.held_since(group.spec.vrrp.router_id)
+        return float("inf") if since is None else self._clock() - since
+
+
+def _lost(one: Failover) -> bool:
+    return one.reason == Reason.DIRECTOR_LOST and one.before is not None
