@@ -37,9 +37,13 @@ def mirror(cluster: Cluster) -> Json:
 
 
 def served(cluster: Cluster) -> None:
-    """The directors may only just have started."""
+    """The directors may only just have started, and the other one have been ready first."""
     cluster.apply(virtual_server(**ECHO))
     cluster.available(ready="3/3", seconds=60)
+    if cluster.active() != ACTIVE:
+        cluster.lab.keepalived[STANDBY].stop()
+        eventually(lambda: cluster.active() == ACTIVE, 20, f"{ACTIVE} active")
+        cluster.lab.keepalived[STANDBY].start()
 
 
 def in_step(cluster: Cluster) -> None:
