@@ -100,7 +100,7 @@ def test_a_director_that_cannot_serve_all_yields_to_one_that_can(pair: Pair) -> 
             eventually(lambda: pair.holds(heir, ODD), 20, "the odd one is served, too")
             pair.becomes(active, "Standby")
             eventually(lambda: pair.report(active).get("lacking") == 1, 40, "who yielded still cannot serve it")
-            assert pair.condition("Degraded")["reason"] == "NotAllServed"
+            eventually(lambda: pair.condition("Degraded")["reason"] == "NotAllServed", 20, "the group says so, too")
         finally:
             pair.lab.kubectl("delete", "vs", "odd")
     pair.moved(active, heir)
