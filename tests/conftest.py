@@ -59,14 +59,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     used = getattr(item, "funcargs", {})
     made = next((one for one in used.values() if isinstance(one, Lab)), None)
     name = item.nodeid.replace("/", "_").replace("::", "-")[-100:]
-    if "pair" in used and report.when == "call":
-        used["pair"].history.save(HISTORIES / f"{name}.json")
+    history = getattr(used.get("pair"), "history", None)
+    if history is not None and report.when == "call":
+        history.save(HISTORIES / f"{name}.json")
     if report.failed and report.when in ("setup", "call") and made is not None:
         folder = ARTIFACTS / name
         try:
             made.artifacts(folder)
             report.sections.append(("artifacts", f"logs, ipvsadm -Ln, addresses, routes: {folder}"))
-            if "pair" in used:
+            if history is not None:
                 report.sections.append(("history", f"owners, kernels, clients over time: {HISTORIES / name}.json"))
         except Exception as error:
             report.sections.append(("artifacts", f"could not be collected: {error}"))

@@ -143,12 +143,13 @@ class Nobody:
         return False
 
 
-def group_reports(node: str, told: dict[str, Any], clock: Callable[[], float] = lambda: 0.0) -> GroupReports:
+def group_reports(
+    node: str, told: dict[str, Any], clock: Callable[[], float] = lambda: 0.0, lacking: Lacking | None = None
+) -> GroupReports:
     """Puts what is said of groups into ``told``."""
     takeovers = Takeovers(node, Nobody(), lambda: "2026-01-01T00:00:00Z", clock)
-    return GroupReports(
-        node, takeovers, Claims(node, Nobody(), clock), Nobody(), Lacking(node, clock), told.__setitem__
-    )
+    claims = Claims(node, Nobody(), clock)
+    return GroupReports(node, takeovers, claims, Nobody(), lacking or Lacking(node, clock), told.__setitem__)
 
 
 WEB = ObjectKey("default", "web")

@@ -39,15 +39,23 @@ class Case:
     def rival(self, _: int) -> Heard | None:
         return None
 
-    def world(self, role: str) -> World:
+    def world(self, role: str, told: Failover | None = LOST) -> World:
         group = director_group()
         group["status"] |= {"directors": [director("director-2", role)]}
+        group["status"] |= {"lastFailover": told.wire()} if told is not None else {}
         return store(groups=[group, *self.groups], nodes=[node(), node("director-2", "10.0.0.12")]).world()
 
-    def after(self, seconds: float, role: str = "Active", one: Failover = LOST, priority: int = 250) -> int:
+    def after(
+        self,
+        seconds: float,
+        role: str = "Active",
+        one: Failover = LOST,
+        priority: int = 250,
+        told: Failover | None = LOST,
+    ) -> int:
         self.now = 10.0 + seconds
         instances = {"default": Instance("default", 51, "eth0", 100, 3, priority)}
-        self.claims.look(self.world(role), State(instances=instances), {"default": one})
+        self.claims.look(self.world(role, told), State(instances=instances), {"default": one})
         assert self.claims.priorities is not None
         return self.claims.priorities.get("default", 0)
 
@@ -66,6 +74,34 @@ def test_nothing_more_once_that_one_says_that_it_is_not_whatever_it_is_later(rol
     assert case.after(1.5) == 251
     assert case.after(2, role) == 0
     assert case.after(3) == 0
+
+
+def test_what_was_said_before_this_term_counts_for_nothing() -> None:
+    """The API server is away: the status is old."""
+    before = LOST.model_copy(update={"time": "2025-12-31T00:00:00Z"})
+    assert [Case().after(2, "Standby", told=told) for told in (None, before)] == [251, 251]
+
+
+def test_where_the_preferred_one_takes_back_it_may_whatever_became_of_the_one_before() -> None:
+    nodes = [node(f"director-{number}", f"10.0.0.1{number}") for number in (1, 2, 3)]
+    found = {}
+    for preempt in (True, False):
+        group = director_group(active="director-3", vrrp={"routerId": 51, "preempt": preempt})
+        said = [director("director-1", "Unknown"), director("director-2", "Standby"), director("director-3")]
+        group["status"] |= {"directors": said, "lastFailover": LOST.wire()}
+        case = Case()
+        case.now = 20.0
+        claims = Claims("director-3", case, lambda: 20.0)
+        one = LOST.model_copy(update={"node": "director-3", "before": "director-1"})
+        claims.look(store(groups=[group], nodes=nodes).world(), State(), {"default": one})
+        found[preempt] = claims.priorities
+    assert found == {True: {}, False: {"default": 251}}
+
+
+def test_as_long_as_the_cluster_is_not_known_nothing_is_known() -> None:
+    case = Case()
+    case.claims.look(World(), State(), {})
+    assert case.claims.priorities is None
 
 
 def test_another_term_is_another_matter() -> None:

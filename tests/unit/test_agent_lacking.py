@@ -9,7 +9,7 @@ import pytest
 
 from unit.builders import director_group, group_reports, node, store, virtual_server
 from virtualserver.agent.groupreports import GroupReports
-from virtualserver.agent.lacking import AGAIN, LASTING, OFFER, PATIENCE
+from virtualserver.agent.lacking import AGAIN, LASTING, OFFER, PATIENCE, Lacking
 from virtualserver.model.types import State
 from virtualserver.plan import desired
 from virtualserver.plan.desired import Circumstances, Plan
@@ -37,13 +37,15 @@ class Group:
         self.said: dict[str, dict[str, Any]] = {}
         self.told: dict[str, dict[str, Any]] = {name: {} for name in names}
         self.agents: dict[str, GroupReports] = {}
+        self.lacking: dict[str, Lacking] = {}
         self._world: tuple[object, World] | None = None
         self._plans: dict[str, Plan] = {}
         for name in names:
             self.restart(name)
 
     def restart(self, name: str) -> None:
-        self.agents[name] = group_reports(name, self.told[name], lambda: self.now)
+        self.lacking[name] = Lacking(name, lambda: self.now)
+        self.agents[name] = group_reports(name, self.told[name], lambda: self.now, self.lacking[name])
 
     def world(self) -> World:
         basis = repr((self.active, self.said, self.request, self.cordoned))
@@ -203,6 +205,16 @@ def test_an_agent_that_restarts_moves_nothing() -> None:
     for _ in range(10):
         group.restart(TWO)
         assert group.pass_(30) == []
+
+
+def test_who_lacks_more_than_the_active_one_takes_over_last_and_who_lacks_the_same_in_its_place() -> None:
+    group = Group(ONE, TWO)
+    group.lacks = {TWO: ALWAYS}
+    group.pass_(LASTING + 2)
+    assert {name: bool(one.hesitant) for name, one in group.lacking.items()} == {ONE: False, TWO: True}
+    group.lacks = {ONE: ALWAYS, TWO: ALWAYS}
+    group.pass_(LASTING + 3)
+    assert not group.lacking[TWO].hesitant
 
 
 def test_groups_of_long_intervals_stay_where_they_are() -> None:

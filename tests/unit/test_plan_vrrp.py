@@ -155,7 +155,7 @@ ONE = entry("director-1", "Active")
 READY = entry("director-2", caught_up="7")
 LACKS = entry("director-1", "Active", lacking=1)
 YIELDS = LACKS | {"yieldsTo": "director-2"}
-OFFER = "director-1 yields to director-2"
+OFFER = "default: director-1 yields to director-2"
 HESITANT = Standing(hesitant=frozenset({"default"}))
 
 

@@ -14,7 +14,7 @@ from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.types import State
 from virtualserver.plan.desired import directed_groups
-from virtualserver.plan.directors import STAYING
+from virtualserver.plan.directors import STAYING, members
 from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -37,20 +37,34 @@ class Claims:
     def look(self, world: World, actual: State, begun: Mapping[str, Failover]) -> None:
         """Look again; ``begun`` is how the terms of this node began."""
         groups = directed_groups(world, self._node)
+        if not groups and self.priorities is None:
+            return  # the cluster is not known yet
         wait = SETTLED + max((down_time(one.spec) for one in groups.values() if one.spec is not None), default=0.0)
         terms = {name: one for name, one in begun.items() if name in groups and _lost(one)}
         self._terms = {name: self._claim(groups[name], one, actual) for name, one in terms.items()}
         self.priorities = {
-            name: claim for name, (_, claim) in self._terms.items() if claim and self._since(groups[name]) >= wait
+            name: claim
+            for name, (_, claim) in self._terms.items()
+            if claim and self._since(groups[name]) >= wait and not self._is_preempted(world, groups[name])
         }
 
     def _claim(self, group: DirectorGroup, one: Failover, actual: State) -> tuple[Failover, int]:
         """Return what is claimed in a term: 0 for good once the director before has said that it is not active."""
         known = self._terms.get(group.name)
         claim = known[1] if known is not None and known[0].time == one.time else self._first(group, actual)
-        report = group.ownership.report(one.before or "")
+        told, report = group.last_failover, group.ownership.report(one.before or "")
+        if told is None or told.time != one.time:
+            return one, claim  # what the status says is older than this term
         gone = report is None or report.role in (GroupRole.STANDBY, GroupRole.NOT_READY)
         return one, 0 if gone else claim
+
+    def _is_preempted(self, world: World, group: DirectorGroup) -> bool:
+        """Tell whether a director that is to have the addresses back is ready."""
+        assert group.spec is not None
+        order = members(group, world.nodes)
+        preferred = set(order[: order.index(self._node)])
+        ready = {one.node for one in group.ownership.reports if one.role is GroupRole.STANDBY}
+        return group.spec.vrrp.preempt and bool(preferred & ready)
 
     def _first(self, group: DirectorGroup, actual: State) -> int:
         """Return what is claimed in a term that has just begun; an agent that has just begun goes on with what is."""

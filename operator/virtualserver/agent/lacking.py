@@ -75,9 +75,14 @@ class Lacking:
             kept.whole = name in standing.active and (kept.whole or name not in troubled.values())
             self._remember(kept, world, world.groups[name], standing, now)
         self.heirs = {name: kept.heir for name, kept in self._groups.items() if kept.heir}
-        self.hesitant = frozenset(
-            name for name, kept in self._groups.items() if self.counts.get(name) or _lately(kept.gave, now)
-        )
+        if plan.groups or self.hesitant is not None:  # else the cluster is not known yet
+            self.hesitant = frozenset(name for name in self._groups if self._hesitates(world.groups[name], now))
+
+    def _hesitates(self, group: DirectorGroup, now: float) -> bool:
+        """Tell whether others go first: it lacks more than the active director, or has yielded a while ago."""
+        holder, lacking = group.ownership.report(group.ownership.active), self.counts.get(group.name, 0)
+        others = holder.lacking if holder is not None and holder.node != self._node else 0
+        return lacking > others or _lately(self._groups[group.name].gave, now)
 
     def _remember(self, kept: _Group, world: World, group: DirectorGroup, standing: Standing, now: float) -> None:
         lacking, active = self.counts.get(group.name, 0), group.name in standing.active
@@ -85,7 +90,7 @@ class Lacking:
         better = {one.node for one in free(world, group) if one.lacking < lacking and not one.behind} - {self._node}
         kept.fit = {name: kept.fit.get(name, now) for name in better}
         holder = group.ownership.report(group.ownership.active)
-        if not active and holder is not None and holder.yields_to == self._node:
+        if holder is not None and holder.yields_to == self._node:
             kept.got = now
         may = (
             active
@@ -93,7 +98,9 @@ class Lacking:
             and not _lately(kept.got, now)
             and not _chosen(kept, group, self._node)
         )
-        self._name(kept, directors.members(group, world.nodes) if may else [], now)
+        counts = {one.node: one.lacking for one in group.ownership.reports}
+        ordered = sorted(directors.members(group, world.nodes), key=lambda name: counts.get(name, 0))
+        self._name(kept, ordered if may else [], now)
 
     def _name(self, kept: _Group, members: list[str], now: float) -> None:
         """Name the first of ``members`` that has been fit for long, for as long as it has to take over."""

@@ -12,7 +12,7 @@ from virtualserver.model.types import State
 from virtualserver.plan import directors
 from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.directors import STAYING
-from virtualserver.plan.eligibility import Standing, displaces, heir, unwanted
+from virtualserver.plan.eligibility import Standing, displaces, heir, offer, unwanted
 from virtualserver.plan.groups import serving
 from virtualserver.plan.vrrp import down_time
 from virtualserver.plan.world import DirectorGroup, World
@@ -191,7 +191,10 @@ class Standings:
 
 def _asked(group: DirectorGroup) -> list[str]:
     """Return the ids of what is asked for: by a person, or by a director that cannot serve all."""
-    request, offers = group.ownership.request, (one.offer for one in group.ownership.reports if one.offer)
+    request, offers = (
+        group.ownership.request,
+        (found for one in group.ownership.reports if (found := offer(group, one))),
+    )
     return [*([request.id] if request is not None else []), *offers]
 
 

@@ -78,7 +78,8 @@ class Takeovers:
         self._rivals = {name: self._rivals.get(name, now) for name, one in heard.items() if one is not None}
         for name, since in self._rivals.items():
             if (one := heard[name]) is not None and now - since >= BESIDE:
-                yield name, _sender(world, world.groups[name], one) or str(one.source)
+                sender = _sender(world, world.groups[name], one)
+                yield name, sender if sender not in (None, self._node) else str(one.source)
 
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
         router = _router(group)

@@ -104,13 +104,18 @@ def heir(world: World, group: DirectorGroup, node: str, standing: Standing) -> s
         ready = _ready(world, group, request)
     elif holder in world.nodes and world.nodes[holder].cordoned:
         ready = frozenset(one.node for one in free(world, group))
-    elif (said := group.ownership.report(holder)) is not None and said.offer and said.offer not in standing.lapsed:
+    elif (said := group.ownership.report(holder)) is not None and offer(group, said) not in standing.lapsed:
         own = {node: standing.lacking.get(group.name, 0)}  # what was said may be old
         lack = {one.node: max(one.lacking, own.get(one.node, 0)) for one in free(world, group)}
         ready = frozenset(name for name, count in lack.items() if name == said.yields_to and count < said.lacking)
     lacking = {one.node: one.lacking for one in group.ownership.reports}
     ordered = sorted(directors.members(group, world.nodes), key=lambda name: lacking.get(name, 0))
     return next((name for name in ordered if name in ready), "")
+
+
+def offer(group: DirectorGroup, said: Report) -> str:
+    """Return what names the offer of a director that yields, as the id does a request; "" for none."""
+    return f"{group.name}: {said.node} yields to {said.yields_to}" if said.yields_to else ""
 
 
 def free(world: World, group: DirectorGroup) -> list[Report]:

@@ -20,7 +20,7 @@ class Report:
     """What one director says: its role, its addresses on the group's links, the request that it is ready to answer.
 
     ``lacking``: how many of the group's virtual servers it cannot serve. ``yields_to``: who is to take over for that.
-    ``behind``: it lacks connections of the active director.
+    ``behind``: it lacks connections of the active director, or does not know.
     """
 
     node: str
@@ -30,11 +30,6 @@ class Report:
     lacking: int = 0
     yields_to: str = ""
     behind: bool = False
-
-    @property
-    def offer(self) -> str:
-        """What names the offer to take over from it, as the id does a request; "" for none."""
-        return f"{self.node} yields to {self.yields_to}" if self.yields_to else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +101,5 @@ def _report(entry: Mapping[str, Any]) -> Report | None:
         entry.get("caughtUp") or "",
         lacking if isinstance(lacking, int) else 0,
         entry.get("yieldsTo") or "",
-        (entry.get("mirror") or {}).get("state") == MirrorState.BEHIND,
+        (entry.get("mirror") or {}).get("state") in (MirrorState.BEHIND, MirrorState.UNKNOWN),
     )
