@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
-from e2e.pair import DIRECT, QUICK, VIPS, Pair, other
-from e2e.world import eventually
+from e2e.pair import BEHIND, DIRECT, QUICK, VIPS, Pair, other
+from e2e.world import eventually, virtual_server
 from failover import history, nemesis
 from failover.quiet import guests_first
 from failover.subject import connections
 
+STICKY = "198.18.0.159"
 LONGEST = 1.5
 """Seconds without an owner that a busy machine may make of the 0.33 that the defaults take."""
 
@@ -65,3 +66,32 @@ def test_one_cable_is_enough_to_lose(pair: Pair) -> None:
     pair.moved(active, other(active))
     assert not pair.holds(active, VIPS[1])
     assert pair.holds(other(active), DIRECT)
+
+
+def test_a_client_stays_with_its_real_server_through_a_crash(pair: Pair) -> None:
+    """New connections of its: what is mirrored is its persistence too. By `rr` a table without would send the first
+    client that asks to where the first one was sent, which was another."""
+    servers = [{"address": one} for one in BEHIND[:2]]
+    persistence = {"type": "SourceAddress", "timeout": "90s"}
+    sticky = virtual_server(
+        "sticky", addresses=[STICKY], realServers=servers, persistence=persistence, connectionMirroring=True
+    )
+    active = pair.active()
+    with pair.applied(sticky), pair.watched(STICKY):
+        first, second = _answers(pair, "node-1"), _answers(pair, "client")
+        pair.states("two clients have asked")
+        pair.crash(active)
+        eventually(lambda: pair.holds(other(active), STICKY), 10, "the standby has taken over")
+        after = _answers(pair, "client"), _answers(pair, "node-1")
+        pair.lab.boot(active)
+        pair.becomes(active, "Standby", seconds=90)
+    assert len(first) == len(second) == 1
+    assert first != second, "or this test shows nothing"
+    assert after == (second, first)
+    pair.check(history.moved(pair.history, STICKY, active, other(active)))
+
+
+def _answers(pair: Pair, host: str) -> set[str]:
+    """The real servers that answer four requests of a host."""
+    asked = f"for i in 1 2 3 4; do curl -sS --max-time 5 http://{STICKY}/ || exit 1; done"
+    return set(pair.lab.host(host).run(asked).out.splitlines())

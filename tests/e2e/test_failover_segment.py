@@ -63,11 +63,13 @@ def _claims(pair: Pair, director: str) -> int:
 def test_a_link_that_goes_up_and_down_moves_addresses_once_and_is_held_down(pair: Pair) -> None:
     active = pair.active()
     flapping = threading.Thread(target=lambda: nemesis.flap(pair.lab, active, FLAPPING))
-    with pair.watched(), pair.connections(20) as clients, nemesis.meanwhile(flapping):
-        eventually(lambda: pair.report(active).get("reason") == "HeldDown", FLAPPING, "HeldDown in status")
-        pair.note("held down", **pair.report(active))
-        lost = clients.use()
-        pair.states("held down")
+    with pair.watched(), pair.connections(20) as early, pair.connections(20) as late:
+        with nemesis.meanwhile(flapping):
+            eventually(lambda: pair.report(active).get("reason") == "HeldDown", FLAPPING, "HeldDown in status")
+            pair.note("held down", **pair.report(active))
+            lost = early.use()
+            pair.states("held down")
+        lost += late.use()
     pair.check(lost, history.moves_at_most(pair.history, 2), history.one_owner(pair.history, 1.0))
     assert pair.report(active)["role"] == "NotReady"
     assert pair.active() == other(active)
