@@ -55,9 +55,10 @@ def pair(three: Lab, request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Any:
-    """The second lab would hold up all tests that come after those that use it."""
+    """The second lab would hold up all tests that come after its last; one that is run again gets a new one."""
     made = getattr(item, "funcargs", {}).get("three")
     done = yield
     if made is not None and "three" not in getattr(nextitem, "fixturenames", ()):
         made.down()
+        item.session.stash[READY] = False
     return done
