@@ -98,6 +98,18 @@ def test_where_the_preferred_one_takes_back_it_may_whatever_became_of_the_one_be
     assert found == {True: {}, False: {"default": 251}}
 
 
+def test_who_is_preferred_is_a_matter_of_priorities_which_differ_between_groups_of_the_same_nodes() -> None:
+    """The second group's first director is the second node, and its last one the first."""
+    nodes = [node(f"director-{number}", f"10.0.0.1{number}") for number in (1, 2, 3)]
+    second = director_group("second", created="2026-01-02T00:00:00Z", vrrp={"routerId": 52, "preempt": True})
+    said = [director("director-1"), director("director-2", "Standby"), director("director-3", "Unknown")]
+    one = LOST.model_copy(update={"before": "director-3"})
+    second["status"] |= {"directors": said, "lastFailover": one.wire()}
+    claims = Claims("director-1", Case(), lambda: 20.0)
+    claims.look(store(groups=[director_group(), second], nodes=nodes).world(), State(), {"second": one})
+    assert claims.priorities == {}
+
+
 def test_as_long_as_the_cluster_is_not_known_nothing_is_known() -> None:
     case = Case()
     case.claims.look(World(), State(), {})

@@ -13,16 +13,17 @@ from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.types import State
+from virtualserver.plan import vrrp
 from virtualserver.plan.desired import directed_groups
-from virtualserver.plan.directors import STAYING, members
-from virtualserver.plan.vrrp import down_time
+from virtualserver.plan.directors import STAYING, priorities
+from virtualserver.plan.groups import serving
 from virtualserver.plan.world import DirectorGroup, World
 
 SETTLED = 1.0
 """Seconds after which it claims more, on top of the longest time that a group of this node needs to notice a crash:
 keepalived waits anew when it is told of a priority, and the same crash may concern another group."""
 
-APART = 1.5
+AWAY = 1.5
 """Times as long as noticing takes: who was away for longer than that was parted itself, and served nobody."""
 
 
@@ -39,7 +40,7 @@ class Claims:
         groups = directed_groups(world, self._node)
         if not groups and self.priorities is None:
             return  # the cluster is not known yet
-        wait = SETTLED + max((down_time(one.spec) for one in groups.values() if one.spec is not None), default=0.0)
+        wait = SETTLED + max((vrrp.down_time(one.spec) for one in groups.values() if one.spec is not None), default=0.0)
         terms = {name: one for name, one in begun.items() if name in groups and _lost(one)}
         self._terms = {name: self._claim(groups[name], one, actual) for name, one in terms.items()}
         self.priorities = {
@@ -61,27 +62,25 @@ class Claims:
     def _is_preempted(self, world: World, group: DirectorGroup) -> bool:
         """Tell whether a director that is to have the addresses back is ready."""
         assert group.spec is not None
-        order = members(group, world.nodes)
-        preferred = set(order[: order.index(self._node)])
+        order = priorities(serving(world).values(), group, world.nodes)
         ready = {one.node for one in group.ownership.reports if one.role is GroupRole.STANDBY}
-        return group.spec.vrrp.preempt and bool(preferred & ready)
+        return group.spec.vrrp.preempt and any(order[name] > order[self._node] for name in ready & order.keys())
 
     def _first(self, group: DirectorGroup, actual: State) -> int:
         """Return what is claimed in a term that has just begun; an agent that has just begun goes on with what is."""
         assert group.spec is not None
-        router = group.spec.vrrp.router_id
+        router = vrrp.router_id(group)
         heard, since = self._witness.heard(router), self._witness.held_since(router)
         if heard is None or since is None:
             found = actual.instances.get(group.name)
             return min(found.priority, STAYING) if found is not None else 0
-        if since - heard.time > APART * down_time(group.spec):
+        if since - heard.time > AWAY * vrrp.down_time(group.spec):
             return 0
         return min(heard.priority + 1, STAYING)
 
     def _since(self, group: DirectorGroup) -> float:
         """Return for how many seconds this node has been active."""
-        assert group.spec is not None
-        since = self._witness.held_since(group.spec.vrrp.router_id)
+        since = self._witness.held_since(vrrp.router_id(group))
         return float("inf") if since is None else self._clock() - since
 
 

@@ -25,7 +25,7 @@ LASTING = 3.0
 """Seconds for which the kernel must have refused one: it may be a matter of order between two programs."""
 
 PATIENCE = LONGEST_PAUSE + 10.0
-"""Seconds for which it must lack something, and a standby nothing, before that one is named."""
+"""Seconds for which it must lack something, and a standby less, before that one is named."""
 
 OFFER = 15.0
 """Seconds in which the heir must take over; then another one is named, or the same after ``PATIENCE``."""

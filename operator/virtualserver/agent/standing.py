@@ -191,11 +191,9 @@ class Standings:
 
 def _asked(group: DirectorGroup) -> list[str]:
     """Return the ids of what is asked for: by a person, or by a director that cannot serve all."""
-    request, offers = (
-        group.ownership.request,
-        (found for one in group.ownership.reports if (found := offer(group, one))),
-    )
-    return [*([request.id] if request is not None else []), *offers]
+    request = group.ownership.request
+    offers = [found for one in group.ownership.reports if (found := offer(group, one))]
+    return offers if request is None else [request.id, *offers]
 
 
 def _last(world: World, group: DirectorGroup, node: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Heard
-from virtualserver.plan import directors
+from virtualserver.plan import directors, vrrp
 from virtualserver.plan.eligibility import Standing, pending
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -73,7 +73,7 @@ class Takeovers:
         return {name: one for name, one in self._failovers.items() if name in standing.active}
 
     def _find_rivals(self, world: World, standing: Standing) -> Iterator[tuple[str, str]]:
-        heard = {name: self._witness.rival(_router(world.groups[name])) for name in standing.active}
+        heard = {name: self._witness.rival(vrrp.router_id(world.groups[name])) for name in standing.active}
         now = self._clock()
         self._rivals = {name: self._rivals.get(name, now) for name, one in heard.items() if one is not None}
         for name, since in self._rivals.items():
@@ -82,7 +82,7 @@ class Takeovers:
                 yield name, sender if sender not in (None, self._node) else str(one.source)
 
     def _begun(self, world: World, group: DirectorGroup, standing: Standing) -> Failover:
-        router = _router(group)
+        router = vrrp.router_id(group)
         heard = self._witness.heard(router)
         silent = self._silent(router, heard)
         request = pending(group, standing)
@@ -123,11 +123,6 @@ class Takeovers:
         if request is None or request.to != self._node or one.request == request.id:
             return one
         return one.model_copy(update={"request": request.id})
-
-
-def _router(group: DirectorGroup) -> int:
-    assert group.spec is not None
-    return group.spec.vrrp.router_id
 
 
 def _why(heard: Heard | None, asked: str, yielded: str) -> tuple[Reason, str]:

@@ -15,7 +15,7 @@ from virtualserver.kernel.port import Kernel
 from virtualserver.model.types import IPAddress, State
 from virtualserver.plan import vrrp
 from virtualserver.plan.desired import directed_groups
-from virtualserver.plan.world import DirectorGroup, World
+from virtualserver.plan.world import World
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Terms:
         """
         active, groups = vrrp.active(world, node, actual), directed_groups(world, node)
         served = (self._record.owned.served | active) & groups.keys()
-        ended = {name for name in served - active if name in self._since or self._taken(_router(groups[name]))}
+        ended = {name for name in served - active if name in self._since or self._taken(vrrp.router_id(groups[name]))}
         forgotten = {name for name in ended if self._forgotten(name, vrrp.virtual_addresses(world, name), actual)}
         self._since = {name: since for name, since in self._since.items() if name in ended - forgotten}
         self._record.serve(served - forgotten)
@@ -58,8 +58,3 @@ class Terms:
             return False
         log.info("connections of a former term are forgotten", extra={"group": name, "left": left})
         return True
-
-
-def _router(group: DirectorGroup) -> int:
-    assert group.spec is not None
-    return group.spec.vrrp.router_id

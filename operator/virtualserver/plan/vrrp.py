@@ -58,6 +58,12 @@ def links(spec: DirectorGroupSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys((spec.interface, *((spec.gateway.interface,) if spec.gateway else ()))))
 
 
+def router_id(group: DirectorGroup) -> int:
+    """Return the id of a group's virtual router."""
+    assert group.spec is not None
+    return group.spec.vrrp.router_id
+
+
 def down_time(spec: DirectorGroupSpec) -> float:
     """Return the seconds without an advertisement after which a standby takes over, at most."""
     return (spec.vrrp.missed_advertisements + 1) * seconds(spec.vrrp.advertisement_interval)
