@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import pairwise
-from signal import SIGKILL, SIGUSR1
+from signal import SIGKILL
 from typing import Any
 
 from e2e.world import Json, eventually, virtual_server
@@ -68,11 +68,11 @@ class Clients:
     def begin(self) -> None:
         """Write one byte on each, over as many seconds as the option `spread` says."""
         for program in self._held.values():
-            program.process.signal(SIGUSR1)
+            running.begin(program)
 
     def lost(self) -> list[str]:
         """Once all have answered or long enough not: which were lost, in words."""
-        results = {vip: program.event("used", 60) for vip, program in self._held.items()}
+        results = {vip: running.used(program) for vip, program in self._held.items()}
         self._note("connections used", results=results)
         return [f"{vip}: {lost}" for vip, used in results.items() for lost in history.nothing_lost(used)]
 

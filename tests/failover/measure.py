@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from failover.quiet import guests_first
-from failover.running import folder_of, held, running, use, watched
+from failover.running import Program, begin, folder_of, held, running, used, watched
 from failover.subject import ECHO, Subject
 from lab.console import LabError
 from lab.lab import Lab
 
-SPREAD = 3
-"""Seconds over which connections are used, from the failover on: all at once would keep the guest busy for as long
-as the failover takes."""
+SPREAD = 0.003
+"""Seconds from using one connection to using the next, from the failover on: all at once would keep the guest busy for
+as long as the failover takes."""
 SETTLED = 0.5
 """Seconds after the last of the connections has answered until the flows are ended."""
 QUIET = 0.9
@@ -31,7 +32,7 @@ MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Age:
-    """How old connections are at the crash: seconds since the last was opened, and whether any was used."""
+    """How old connections are at the crash: seconds since the last was opened, about, and whether any was used."""
 
     name: str
     seconds: float
@@ -48,22 +49,33 @@ AGES = [Age("0s", 0), Age("1s", 1), Age("3s", 3), Age("handshake", 3, handshake=
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What clients saw of a failover; times in seconds."""
+class Used:
+    """What became of the connections of one age that were used after a failover; times in seconds."""
 
     count: int
     echo: int
     reset: int
     silence: int
-    slowest: float
-    """From writing to the echo, the slowest of the connections that were not lost."""
+    longest: float
+    """From writing to the echo, the slowest of those that were not lost."""
+
+    @property
+    def lost(self) -> int:
+        return self.count - self.echo
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What clients saw of a failover; times in seconds."""
+
+    used: Mapping[str, Used]
+    """By the name of their age."""
     pause: float
     """Longest time between two echoes of a TCP stream; of a planned failover, across the move of the address."""
     dark: float
     """The same between two answers by UDP: how long nothing got through."""
     floor: float
     """The same as `pause` just before: what the machine alone does."""
-    opening: float
     unanswered: int = 0
     """Datagrams of that time, one every 5 ms: what a stalled machine delays comes later, what nobody forwards never."""
     stream: Sequence[float] = ()
@@ -71,28 +83,31 @@ class Seen:
 
     @property
     def lost(self) -> int:
-        return self.count - self.echo
+        return sum(one.lost for one in self.used.values())
+
+    @property
+    def slowest(self) -> float:
+        return max(one.longest for one in self.used.values())
 
 
 def longest_gap(times: Sequence[float], since: float, until: float = float("inf")) -> float:
     """The longest stretch between two neighbours that ends between these times."""
-    pairs = zip(times, times[1:], strict=False)
-    return max((later - earlier for earlier, later in pairs if since < later < until), default=0.0)
+    return max((later - earlier for earlier, later in pairwise(times) if since < later < until), default=0.0)
 
 
 def gap_across(times: Sequence[float], since: float, until: float) -> float:
     """The longest stretch between two neighbours that has a moment between these times in it."""
-    pairs = zip(times, times[1:], strict=False)
-    return max((later - earlier for earlier, later in pairs if later > since and earlier < until), default=0.0)
+    spans = (later - earlier for earlier, later in pairwise(times) if later > since and earlier < until)
+    return max(spans, default=0.0)
 
 
-def crash(lab: Lab, subject: Subject, vip: str, age: Age, count: int = 1000) -> Seen:
-    """The active director dies under so many connections of that age, and is switched on again afterwards."""
+def crash(lab: Lab, subject: Subject, vip: str, ages: Sequence[Age], count: int = 1000) -> Seen:
+    """The active director dies under so many connections, evenly of these ages, and is switched on again afterwards."""
     subject.table_empty()
     active = subject.active()
     try:
         with guests_first(lab):
-            return _measured(lab, vip, age, count, lambda: subject.crash(active)).seen()
+            return _measured(lab, vip, ages, count // len(ages), lambda: subject.crash(active)).seen()
     finally:
         subject.restore(active)
 
@@ -113,11 +128,11 @@ def hand_over(lab: Lab, subject: Subject, vip: str, count: int = 1000) -> Seen:
         return began
 
     with guests_first(lab), watched(lab, vip) as history:
-        run = _measured(lab, vip, Age("planned", 3), count, act)
+        run = _measured(lab, vip, [Age("planned", 3)], count, act)
     moved = [one.time for one in history.seen if one.owner != before and one.time > run.at]
     left = [one.time for one in history.seen if one.owner == before and one.time < min(moved, default=0)]
     if not moved or not left:
-        raise LabError(f"{vip} did not move from {before} within {SPREAD} s")
+        raise LabError(f"{vip} did not move from {before} within {run.ends - run.at:.0f} s")
     return run.seen(max(left), min(moved) + AFTERWARDS)
 
 
@@ -127,10 +142,9 @@ class _Run:
 
     at: float
     ends: float
-    count: int
-    age: Age
-    used: Mapping[str, float]
-    opening: float
+    calm: bool
+    """Whether nothing was opened just before."""
+    used: Mapping[str, Used]
     times: Mapping[str, Sequence[float]]
 
     def seen(self, since: float | None = None, until: float = math.inf) -> Seen:
@@ -138,19 +152,16 @@ class _Run:
         stream, datagrams = self.times["stream"], self.times["datagrams"]
         since = self.at - MARGIN if since is None else since
         return Seen(
-            count=self.count,
-            **{name: int(self.used[name]) for name in ("echo", "reset", "silence")},
-            slowest=self.used["longest"],
+            used=self.used,
             pause=gap_across([*stream, self.ends], since, until),
             dark=gap_across([*datagrams, self.ends], since, until),
-            floor=longest_gap(stream, self.at - QUIET, self.at - MARGIN) if self.age.seconds >= 1 else 0.0,
-            opening=self.opening,
+            floor=longest_gap(stream, self.at - QUIET, self.at - MARGIN) if self.calm else 0.0,
             unanswered=sum(since <= one <= until for one in self.times["lost"]),
             stream=[round(one - self.at, 4) for one in stream],
         )
 
 
-def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> _Run:
+def _measured(lab: Lab, vip: str, ages: Sequence[Age], count: int, act: Act) -> _Run:
     files = {kind: folder_of(lab) / f"{kind}.json" for kind in ("stream", "datagrams", "lost")}
     with ExitStack() as stack:
         flows = {
@@ -159,15 +170,33 @@ def _measured(lab: Lab, vip: str, age: Age, count: int, act: Act) -> _Run:
             )
             for kind in ("stream", "datagrams")
         }
-        many = stack.enter_context(held(lab, vip, count, f"spread={SPREAD}", *age.options))
-        opening = many.event("ready", 1)["seconds"]
-        time.sleep(age.seconds)
+        many = _opened(lab, vip, ages, count, stack)
         at = act()
-        used = use(many)
+        for one in many.values():
+            begin(one)
+        results = {name: used(one) for name, one in many.items()}
         time.sleep(SETTLED)
         ends = time.time()
         for kind, flow in flows.items():
             flow.stop(kind)
     shift = lab.guest_of("client").behind()
     times = {kind: [one + shift for one in json.loads(Path(file).read_text())] for kind, file in files.items()}
-    return _Run(at, ends, count, age, used, opening, times)
+    fields = ("echo", "reset", "silence", "longest")
+    became = {age.name: Used(count, **{field: results[age.name][field] for field in fields}) for age in ages}
+    return _Run(at, ends, min(age.seconds for age in ages) >= QUIET, became, times)
+
+
+def _opened(lab: Lab, vip: str, ages: Sequence[Age], count: int, stack: ExitStack) -> dict[str, Program]:
+    """So many connections of each age, the oldest first; returns when the youngest are old enough.
+
+    Those that were only begun are the first of the oldest, so that what comes between does not make the used older.
+    """
+    many: dict[str, Program] = {}
+    spread = f"spread={SPREAD * count * len(ages):g}"
+    took, before = 0.0, 0.0
+    for age in sorted(ages, key=lambda one: (-one.seconds, not one.handshake)):
+        time.sleep(max(0.0, before - age.seconds - took))
+        many[age.name] = stack.enter_context(held(lab, vip, count, spread, *age.options))
+        took, before = many[age.name].event("ready", 1)["seconds"], age.seconds
+    time.sleep(before)
+    return many

@@ -78,9 +78,13 @@ def held(lab: Lab, vip: str, count: int, *options: str) -> Iterator[Program]:
         yield program
 
 
-def use(program: Program) -> dict[str, Any]:
-    """One byte on each connection now; what came of it."""
+def begin(program: Program) -> None:
+    """One byte on each connection from now on, over as many seconds as the option `spread` says."""
     program.process.signal(SIGUSR1)
+
+
+def used(program: Program) -> dict[str, Any]:
+    """What came of it, once all have answered or long enough not."""
     return program.event("used", 60)
 
 

@@ -45,13 +45,13 @@ def test_a_frozen_kernel_looks_as_a_killed_one_and_either_is_one_move(subject: B
 
 
 def test_connections_that_are_mirrored_live_and_those_that_are_not_are_counted(subject: ByHand) -> None:
-    used = measure.crash(subject.lab, subject, VIP, Age("1s", 1), 50)
-    assert (used.lost, used.echo) == (0, 50)
+    used = measure.crash(subject.lab, subject, VIP, [Age("0s", 0), Age("1s", 1)], 100)
+    assert {name: (one.lost, one.echo) for name, one in used.used.items()} == {"0s": (0, 50), "1s": (0, 50)}
     assert 0.1 < used.pause < 5
     plain = ByHand(subject.lab, freeze=True)
     vip = plain.prepare(WAYS["DirectRouting"], "rr")
-    never_used = measure.crash(subject.lab, plain, vip, Age("handshake", 1, handshake=True), 50)
-    assert (never_used.lost, never_used.reset) == (50, 50)
+    never_used = measure.crash(subject.lab, plain, vip, [Age("handshake", 1, handshake=True)], 50)
+    assert (never_used.lost, never_used.used["handshake"].reset) == (50, 50)
     subject.prepare(WAYS["DirectRouting"], "mh")
 
 

@@ -6,25 +6,17 @@ from xml.etree import ElementTree
 
 from bench import outcomes, plot
 from bench.outcomes import Outcome
-from failover.measure import Seen
+from failover.measure import Seen, Used
 
 
 def seen(lost: int = 0, pause: float = 0.2) -> Seen:
-    return Seen(
-        count=1000,
-        echo=1000 - lost,
-        reset=lost,
-        silence=0,
-        slowest=pause,
-        pause=pause,
-        dark=pause - 0.05,
-        floor=0.02,
-        opening=1.0,
-    )
+    young = Used(count=1000, echo=1000 - lost, reset=lost, silence=0, longest=pause)
+    old = Used(count=1000, echo=1000, reset=0, silence=0, longest=pause)
+    return Seen({"0s": young, "3s": old}, pause=pause, dark=pause - 0.05, floor=0.02)
 
 
 def test_the_worst_run_is_the_figure_and_each_peer_has_a_row() -> None:
-    key = ("NAT", "mh", "0s")
+    key = ("NAT", "mh")
     found = {
         "ours": Outcome({key: [seen(), seen(3, 0.24)]}, [seen()], {5: 99.5}),
         "keepalived": Outcome({key: [seen(30, 0.4), seen(8, 0.3)]}, [seen(2)], {5: 91.0}),
@@ -37,10 +29,11 @@ def test_the_worst_run_is_the_figure_and_each_peer_has_a_row() -> None:
     assert pause == [(0.24, 0.4, "s"), (0.24, 0.2, "s")]
     assert [one.peer for one in rows if one.name == "mirrored_at_5_percent_loss"] == [91.0, 97.0]
     assert "of 1000: 0 3" in next(one.note for one in rows if one.name == "crash_lost_NAT_mh_0s")
+    assert next(one.ours for one in rows if one.name == "crash_lost_NAT_mh_3s") == 0
 
 
 def test_a_peer_alone_is_shown_as_such() -> None:
-    rows = outcomes.figures({"keepalived": Outcome({("NAT", "mh", "0s"): [seen(7)]})})
+    rows = outcomes.figures({"keepalived": Outcome({("NAT", "mh"): [seen(7)]})})
     lost = next(one for one in rows if one.name == "crash_lost_NAT_mh_0s")
     assert (lost.ours, lost.peer) == (7, None)
     assert "nothing beside it" in lost.note
