@@ -11,8 +11,9 @@ import socket
 import struct
 import sys
 import time
+from ipaddress import ip_address
 
-VRRP, VRRP_GROUP = 112, "224.0.0.18"
+VRRP, VRRP_GROUP, VRRP_GROUP6 = 112, "224.0.0.18", "ff02::12"
 
 
 def checksum(data: bytes) -> int:
@@ -23,10 +24,11 @@ def checksum(data: bytes) -> int:
 
 
 def advertisement(source: str, router: int, priority: int, interval: float, address: str) -> bytes:
-    """Of VRRP version 3, for one IPv4 address; the interval in seconds."""
-    centiseconds = round(interval * 100)
-    body = struct.pack("!BBBBHH", 0x31, router, priority, 1, centiseconds, 0) + socket.inet_aton(address)
-    pseudo = socket.inet_aton(source) + socket.inet_aton(VRRP_GROUP) + struct.pack("!BBH", 0, VRRP, len(body))
+    """Of VRRP version 3, for one address; the interval in seconds."""
+    body = struct.pack("!BBBBHH", 0x31, router, priority, 1, round(interval * 100), 0) + ip_address(address).packed
+    group, end = (VRRP_GROUP6, "!I3xB") if ":" in source else (VRRP_GROUP, "!xBH")
+    sizes = (len(body), VRRP) if ":" in source else (VRRP, len(body))
+    pseudo = ip_address(source).packed + ip_address(group).packed + struct.pack(end, *sizes)
     return body[:6] + struct.pack("!H", checksum(pseudo + body)) + body[8:]
 
 

@@ -6,8 +6,11 @@ import struct
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from virtualserver.kernel.advertisements import Advertisement, parse
+from failover import forge
+from virtualserver.kernel.advertisements import Advertisement, parse, unwrap
 from virtualserver.kernel.attributes import attribute
 from virtualserver.kernel.ownership import Ownership
 from virtualserver.model.failover import Heard, token
@@ -23,8 +26,27 @@ class TestAdvertisements:
         assert parse(PACKET[:2] + b"\0" + PACKET[3:]) == Advertisement(51, 0, 0.1)
         assert parse(PACKET[:4] + b"\xff\xff" + PACKET[6:]) == Advertisement(51, 250, 40.95)
 
-    @pytest.mark.parametrize("message", [b"", PACKET[:7], b"\x21" + PACKET[1:], b"\x32" + PACKET[1:]])
+    @pytest.mark.parametrize("message", [b"", PACKET[:7], PACKET[:11], b"\x21" + PACKET[1:], b"\x32" + PACKET[1:]])
     def test_all_else_is_passed_over(self, message: bytes) -> None:
+        assert parse(message) is None
+
+    def test_an_address_of_ipv6_is_longer(self) -> None:
+        assert parse(PACKET, 6) is None
+        assert parse(PACKET + bytes(12), 6) == Advertisement(51, 250, 0.1)
+
+    @given(at=st.integers(0, 11), by=st.integers(1, 255))
+    def test_a_message_that_was_changed_on_its_way_is_not_heard(self, at: int, by: int) -> None:
+        message = forge.advertisement("198.18.0.12", 51, 250, 0.1, "127.118.115.51")
+        header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, 255, 112, 0)
+        header += OTHER.packed + ip_address("224.0.0.18").packed
+        assert unwrap(header + message) == (255, message)
+        changed = bytearray(header + message)
+        changed[20 + at] ^= by
+        assert unwrap(bytes(changed)) == (0, b"")
+
+    @given(st.binary(max_size=64))
+    def test_whatever_comes_is_no_trouble(self, packet: bytes) -> None:
+        _, message = unwrap(packet)
         assert parse(message) is None
 
 

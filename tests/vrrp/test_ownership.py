@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from failover import forge
 from virtualserver.kernel.ownership import Ownership
 from virtualserver.model.failover import Heard, Instance
 from virtualserver.model.operations import Allow, ConfigureInstances, Forbid
-from vrrp.directors import GROUP, ROUTER, TOKEN, VIP, Director, eventually, segment
+from vrrp.directors import GROUP, ROUTER, TOKEN, VIP, Director, eventually, history, segment
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -104,6 +106,59 @@ def test_two_that_were_both_active_while_parted_are_found_when_they_meet(tmp_pat
         assert first.call(lambda: asyncio.run(watch()))
         eventually(lambda: not second.holds(TOKEN))
         assert first.holds()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_is_broken_is_heard_by_nobody(tmp_path: Path, version: int) -> None:
+    """Truncated, or changed on its way; the same unbroken is heard, and heeded."""
+    with segment(tmp_path, 3) as [active, standby, stranger]:
+        found = Instance(GROUP, ROUTER, "eth0", 100, 3, 250, version=version, addresses=VIP)
+        for one in (active, standby):
+            one.instances = (found,)
+            one.do(ConfigureInstances(one.instances))
+            one.start()
+            allow(one)
+            eventually(active.holds)
+        source, address = (
+            (f"198.18.0.{stranger.number}", "127.118.115.51")
+            if version == 4
+            else (
+                stranger.run("ip -6 -br address show eth0 scope link").split()[2].partition("/")[0],
+                f"fe80::7673:{ROUTER:x}",
+            )
+        )
+        whole = forge.advertisement(source, ROUTER, 254, 0.1, address)
+        broken = [whole[:size] for size in range(len(whole))]
+        broken += [
+            bytes([*whole[:at], whole[at] ^ bit, *whole[at + 1 :]]) for at in range(len(whole)) for bit in (1, 64)
+        ]
+
+        async def listen() -> tuple[Heard | None, int]:
+            it = Ownership(lambda: None)
+            it.start()
+            await asyncio.to_thread(stranger.call, lambda: _send(broken, version))
+            await asyncio.sleep(0.5)
+            before = it.heard(ROUTER), len(history([active, standby], TOKEN))
+            await asyncio.to_thread(stranger.call, lambda: _send([whole], version))
+            await asyncio.to_thread(eventually, lambda: it.heard(ROUTER) is not None)
+            it.close()
+            return before
+
+        assert active.call(lambda: asyncio.run(listen())) == (None, 1), "of the broken ones none was heard or heeded"
+        eventually(lambda: len(history([active], TOKEN)) > 1)
+
+
+def _send(messages: list[bytes], version: int) -> None:
+    """As whoever this thread's namespace is, over its eth0."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_RAW, forge.VRRP) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        if version == 4:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+        else:
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        for one in messages:
+            sender.sendto(one, (forge.VRRP_GROUP if version == 4 else forge.VRRP_GROUP6, 0))
 
 
 def allow(director: Director) -> None:

@@ -1,7 +1,7 @@
 """VRRP advertisements of others, as this node's network layer lets them in: version 3 (RFC 9568), IPv4 and IPv6.
 
 Read behind the packet filter, so only fellow directors are heard, and without joining a multicast group: keepalived
-has joined it, and a raw socket gets what the node gets.
+has joined it, and a raw socket gets what the node gets. What keepalived would not take is not heard here either.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from virtualserver.kernel.icmp import checksum
 from virtualserver.model.failover import VRRP_PROTOCOL
 from virtualserver.model.types import IPAddress
 
@@ -20,7 +21,10 @@ _SEGMENT_ONLY = 255
 """Time to live of a packet that no router has passed on; all others are to be dropped (RFC 9568, 5.1.1.3)."""
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
-_SIZE = 2048
+_SIZE = 8 + 255 * 16 + 60
+"""Bytes of the longest one, with the header of an IPv4 packet."""
+_CHECKSUM_AT = 6
+_IPV6_CHECKSUM = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,27 @@ class Advertisement:
     interval: float
 
 
-def parse(message: bytes) -> Advertisement | None:
-    """Return an advertisement from a VRRP message (without its IP header), None when it is something else."""
+def parse(message: bytes, version: int = 4) -> Advertisement | None:
+    """Return an advertisement from a VRRP message (without its IP header), None when it is something else.
+
+    It must be there with all the addresses that it announces (RFC 9568, 7.1); those are not looked at.
+    """
     if len(message) < 8 or message[0] != _VERSION_3_ADVERTISEMENT:
         return None
-    _, router_id, priority, _, interval = struct.unpack_from(">BBBBH", message)
+    _, router_id, priority, count, interval = struct.unpack_from(">BBBBH", message)
+    if len(message) < 8 + count * (4 if version == 4 else 16):
+        return None
     return Advertisement(router_id, priority, (interval & 0xFFF) / 100)
+
+
+def unwrap(packet: bytes) -> tuple[int, bytes]:
+    """Return the time to live and the VRRP message of an IPv4 packet; nothing of one whose checksum is wrong.
+
+    It covers the addresses of the packet, too (RFC 9568, 5.2.8).
+    """
+    message = packet[(packet[0] & 0xF) * 4 :] if len(packet) >= 20 else b""
+    pseudo = packet[12:20] + struct.pack(">BBH", 0, VRRP_PROTOCOL, len(message))
+    return (packet[8], message) if message and checksum(pseudo + message) == 0 else (0, b"")
 
 
 class Ear:
@@ -53,6 +72,8 @@ class Ear:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             if version == 6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+                # from now on the kernel drops those whose checksum is wrong (RFC 3542, 3.1)
+                self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_CHECKSUM, _CHECKSUM_AT)
         except BaseException:
             self._socket.close()
             raise
@@ -75,10 +96,8 @@ class Ear:
                 data, said, _, peer = self._socket.recvmsg(_SIZE, 256)
             except BlockingIOError:
                 return None
-            hops = _hops(said)
-            if self._version == 4:
-                hops, data = (data[8], data[(data[0] & 0xF) * 4 :]) if len(data) >= 20 else (0, b"")
-            found = parse(data)
+            hops, message = unwrap(data) if self._version == 4 else (_hops(said), data)
+            found = parse(message, self._version)
             if found is not None and hops == _SEGMENT_ONLY:
                 return _arrival(said), ip_address(peer[0].partition("%")[0]), found
 

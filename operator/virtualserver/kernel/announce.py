@@ -12,6 +12,7 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from virtualserver.kernel.icmp import checksum
 from virtualserver.kernel.links import IFF_LOOPBACK, IFF_NOARP, IFF_UP, Link
 from virtualserver.model.types import IPAddress
 
@@ -43,10 +44,10 @@ def neighbour_advertisement(hardware: bytes, address: IPv6Address, *, router: bo
     body = struct.pack(">I", flags) + address.packed + bytes([2, 1]) + hardware
     length = 4 + len(body)
     pseudo = address.packed + _ALL_NODES.packed + struct.pack(">II", length, _ICMPV6)
-    checksum = _internet_checksum(pseudo + struct.pack(">BBH", _ADVERTISEMENT, 0, 0) + body)
+    total = checksum(pseudo + struct.pack(">BBH", _ADVERTISEMENT, 0, 0) + body)
     ethernet = _ALL_NODES_HARDWARE + hardware + struct.pack(">H", _IPV6)
     ip = struct.pack(">IHBB", 6 << 28, length, _ICMPV6, 255) + address.packed + _ALL_NODES.packed
-    return ethernet + ip + struct.pack(">BBH", _ADVERTISEMENT, 0, checksum) + body
+    return ethernet + ip + struct.pack(">BBH", _ADVERTISEMENT, 0, total) + body
 
 
 def frames(hardware: bytes, address: IPAddress, *, router: bool = False) -> list[bytes]:
@@ -81,10 +82,3 @@ class Announcer:
             return (self._conf / link / "forwarding").read_text().strip() == "1"
         except FileNotFoundError:
             return False
-
-
-def _internet_checksum(data: bytes) -> int:
-    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
