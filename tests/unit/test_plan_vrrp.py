@@ -238,6 +238,15 @@ def test_of_several_heirs_one_that_can_serve_all_goes_first() -> None:
     assert heir(known, known.groups["default"], "director-2", NO_STANDING) == "director-3"
 
 
+def test_of_several_heirs_the_one_with_the_highest_priority_goes_first() -> None:
+    """Not the first by name: the more groups are older, the further a group's order is turned."""
+    known = world(ONE, READY, entry("director-3"), cordoned="director-1", created="2026-03-01T00:00:00Z")
+    assert heir(known, known.groups["default"], "director-2", NO_STANDING) == "director-2"
+    older = [director_group(f"older-{number}", vrrp={"routerId": number}) for number in (52, 53)]
+    known = replace(known, groups={**known.groups, **store(groups=older).world().groups})
+    assert heir(known, known.groups["default"], "director-2", NO_STANDING) == "director-3"
+
+
 def test_who_displaces_another_claims_more_than_any_director_and_waits_for_nothing() -> None:
     def claims(known: World, standing: Standing = NO_STANDING) -> tuple[int, float | None]:
         router = planned(known, standing, "director-2").state.instances["default"]

@@ -19,6 +19,7 @@ from virtualserver.agent.attempts import LONGEST_PAUSE
 from virtualserver.plan import directors
 from virtualserver.plan.desired import Plan
 from virtualserver.plan.eligibility import Standing, displaces, free
+from virtualserver.plan.groups import serving
 from virtualserver.plan.world import DirectorGroup, ObjectKey, World
 
 LASTING = 3.0
@@ -99,7 +100,8 @@ class Lacking:
             and not _chosen(kept, group, self._node)
         )
         counts = {one.node: one.lacking for one in group.ownership.reports}
-        ordered = sorted(directors.members(group, world.nodes), key=lambda name: counts.get(name, 0))
+        preferred = directors.preferred(serving(world).values(), group, world.nodes)
+        ordered = sorted(preferred, key=lambda name: counts.get(name, 0))
         self._name(kept, ordered if may else [], now)
 
     def _name(self, kept: _Group, members: list[str], now: float) -> None:

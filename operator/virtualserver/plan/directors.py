@@ -62,6 +62,12 @@ def priorities(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Map
     return {name: HIGHEST_PRIORITY - APART * place for place, name in enumerate(ordered)}
 
 
+def preferred(groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Mapping[str, Node]) -> list[str]:
+    """Return the directors of a group, first the one that is to be active."""
+    found = priorities(groups, group, nodes)
+    return sorted(found, key=lambda name: -found[name])
+
+
 def priority(
     groups: Iterable[DirectorGroup], group: DirectorGroup, nodes: Mapping[str, Node], node: str, *, last: bool = False
 ) -> int:

@@ -13,6 +13,7 @@ from virtualserver.api.reasons import Reason
 from virtualserver.model.types import State
 from virtualserver.plan import directors, vrrp
 from virtualserver.plan.findings import Finding
+from virtualserver.plan.groups import serving
 from virtualserver.plan.reports import Report, Request
 from virtualserver.plan.world import DirectorGroup, World
 
@@ -95,7 +96,7 @@ def heir(world: World, group: DirectorGroup, node: str, standing: Standing) -> s
     """Return the director that is to have the addresses now instead of the one that lives and holds them; "" for none.
 
     Somebody asked for it and it has all connections, or the active director's node is drained, or that one says that
-    it cannot serve all. Of several the one that can serve the most.
+    it cannot serve all. Of several the one that can serve the most, and of those the most preferred.
     """
     request = pending(group, standing)
     holder = node if group.name in standing.active else group.ownership.active
@@ -109,7 +110,8 @@ def heir(world: World, group: DirectorGroup, node: str, standing: Standing) -> s
         lack = {one.node: max(one.lacking, own.get(one.node, 0)) for one in free(world, group)}
         ready = frozenset(name for name, count in lack.items() if name == said.yields_to and count < said.lacking)
     lacking = {one.node: one.lacking for one in group.ownership.reports}
-    ordered = sorted(directors.members(group, world.nodes), key=lambda name: lacking.get(name, 0))
+    preferred = directors.preferred(serving(world).values(), group, world.nodes)
+    ordered = sorted(preferred, key=lambda name: lacking.get(name, 0))
     return next((name for name in ordered if name in ready), "")
 
 
