@@ -20,6 +20,7 @@ from virtualserver.plan.world import ObjectKey, World
 OLD, YOUNG = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 MIRRORED: Json = {"connectionMirroring": True, "addresses": ["198.18.0.101"]}
 MIXED: Json = {"forwarding": {"mode": "Tunnel"}, "addresses": ["fd00:18::102"]}
+BOTH: Json = {"realServers": [{"address": "198.18.1.21"}, {"address": "fd00:18:1::21"}]}
 UP = Health(RealServerState.UP, Reason.MONITOR_SUCCEEDED)
 DIRECTORS = [node("director-1", "198.18.0.11"), node("director-2", "198.18.0.12")]
 
@@ -116,6 +117,30 @@ def test_a_refused_one_starts_no_mirroring() -> None:
 
 def plan_findings(world: World) -> dict[ObjectKey, Finding]:
     return {key: verdict.accepted for key, verdict in judge(world).items()}
+
+
+@pytest.mark.parametrize(
+    ("floating", "spec", "nodes", "told"),
+    [
+        (None, {}, DIRECTORS, "IPv4"),
+        (["198.18.1.1"], {}, DIRECTORS, ""),
+        (["198.18.1.1"], {"addresses": ["198.18.0.101", "fd00:18::101"]} | BOTH, DIRECTORS, "IPv6"),
+        (["198.18.1.1", "fd00:18:1::1"], {"addresses": ["198.18.0.101", "fd00:18::101"]} | BOTH, DIRECTORS, ""),
+        (None, {"connectionMirroring": False}, DIRECTORS, ""),
+        (None, {"forwarding": {"mode": "DirectRouting"}}, DIRECTORS, ""),
+        (None, {}, DIRECTORS[:1], ""),
+    ],
+)
+def test_answers_that_do_not_move_with_the_address_are_told(
+    floating: list[str] | None, spec: Json, nodes: list[Json], told: str
+) -> None:
+    gateway: Json = {"gateway": {"interface": "eth1", "addresses": floating}} if floating else {}
+    servers = [virtual_server("old", created=OLD, **(MIRRORED | spec))]
+    known = store(virtual_servers=servers, groups=[director_group(**gateway)], nodes=nodes).world()
+    found = judge(known)[ObjectKey("default", "old")].accepted
+    assert found.ok
+    assert ("spec.gateway.addresses" in found.message) is bool(told)
+    assert f"no {told} address" in found.message or not told
 
 
 def test_pods_behind_nodes_of_the_other_family_only_are_found_out_when_they_are_there() -> None:

@@ -14,8 +14,8 @@ from virtualserver.api.enums import ForwardingMode
 from virtualserver.api.reasons import Reason
 from virtualserver.model.facts import Answer, Facts, LinkFact, Ping, Route
 from virtualserver.model.types import IPAddress
-from virtualserver.plan.forwarding import direct, tunnel
-from virtualserver.plan.preflight import Case, bypassable, needed, sizes
+from virtualserver.plan.forwarding import bypassable, direct, tunnel
+from virtualserver.plan.preflight import Case, needed, sizes
 from virtualserver.plan.tunnels import overhead
 
 
@@ -47,7 +47,7 @@ def confirmed(now: Iterable[Fault], before: Iterable[Fault]) -> tuple[Fault, ...
 
 def _link_down(case: Case, facts: Facts) -> Iterator[Fault]:
     gateway = case.group.gateway
-    links = {case.group.interface} | ({gateway.interface} if gateway and bypassable(case) else set())
+    links = {case.group.interface} | ({gateway.interface} if gateway and bypassable(case.spec.forwarding) else set())
     for name in sorted(links):
         known = facts.links.get(name)
         if known is not None and not known.carrier:
@@ -171,7 +171,7 @@ def _not_held(case: Case, facts: Facts) -> Iterator[Fault]:
 
 def _bypassed(case: Case, facts: Facts) -> Iterator[Fault]:
     """NAT: answers that do not come back through the director reach clients with an address they never asked."""
-    if not bypassable(case):
+    if not bypassable(case.spec.forwarding):
         return
     out = "turn on spec.forwarding.nat.sourceTranslation, or move the real server to a network behind the director"
     if case.group.client_networks:
@@ -193,7 +193,7 @@ def _bypassed(case: Case, facts: Facts) -> Iterator[Fault]:
 
 def _no_way_back(case: Case, facts: Facts) -> Iterator[Fault]:
     """NAT: a real server that answers its neighbours, but nobody beyond, lacks a route through the director."""
-    if not (bypassable(case) and case.active):
+    if not (bypassable(case.spec.forwarding) and case.active):
         return
     gateways = case.group.gateway.addresses if case.group.gateway else []
     for virtual, receiver in case.pairs:

@@ -42,6 +42,11 @@ def direct(forwarding: Forwarding) -> bool:
     return forwarding.mode is not ForwardingMode.NAT
 
 
+def bypassable(forwarding: Forwarding) -> bool:
+    """Return whether answers must come back through the director: NAT that keeps the client's address."""
+    return not direct(forwarding) and not (forwarding.nat is not None and forwarding.nat.source_translation)
+
+
 def tunnel(forwarding: Forwarding) -> types.Tunnel:
     """Return how packets are wrapped; for modes that wrap none, what the kernel says of them."""
     if forwarding.mode is not ForwardingMode.TUNNEL:

@@ -17,7 +17,7 @@ from virtualserver.api.virtualserver import VirtualServerSpec
 from virtualserver.model.facts import SMALL, LinkFact, Ping, Questions, Trial
 from virtualserver.model.types import IPAddress, LinkAddress, State, address_order
 from virtualserver.plan import directors, receiving, vrrp
-from virtualserver.plan.forwarding import direct, receiver_of, tunnel, usable
+from virtualserver.plan.forwarding import bypassable, direct, receiver_of, tunnel, usable
 from virtualserver.plan.parts import host_address
 from virtualserver.plan.realservers import Candidate, Wish
 from virtualserver.plan.tunnels import overhead
@@ -157,7 +157,7 @@ def _of_director(case: Case, links: Mapping[str, LinkFact]) -> Questions:
     pings = frozenset(
         Ping(one, size) for one in case.receivers for size in sizes(case, one, links) if direct(case.spec.forwarding)
     )
-    if case.active and bypassable(case):
+    if case.active and bypassable(case.spec.forwarding):
         pings |= {Ping(receiver) for _, receiver in case.pairs}
         pings |= {Ping(receiver, source=virtual) for virtual, receiver in case.pairs}
     held: frozenset[LinkAddress] = frozenset()
@@ -166,12 +166,6 @@ def _of_director(case: Case, links: Mapping[str, LinkFact]) -> Questions:
         held |= {host_address(case.group.interface, text) for text in case.spec.addresses}
         held |= {host_address(gateway.interface, text) for text in gateway.addresses} if gateway else frozenset()
     return Questions(frozenset(case.receivers), held, pings, trials)
-
-
-def bypassable(case: Case) -> bool:
-    """Return whether answers must come back through the director: NAT that keeps the client's address."""
-    nat = case.spec.forwarding.nat
-    return case.mode is ForwardingMode.NAT and not (nat and nat.source_translation)
 
 
 def needed(case: Case, receiver: IPAddress, link: int, clients: int) -> int:

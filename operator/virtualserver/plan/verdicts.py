@@ -18,7 +18,7 @@ from virtualserver.model.types import IPAddress, Protocol, ServiceKey, TunnelTyp
 from virtualserver.plan import groups
 from virtualserver.plan.directors import members
 from virtualserver.plan.findings import Finding
-from virtualserver.plan.forwarding import mixes, tunnel
+from virtualserver.plan.forwarding import bypassable, mixes, tunnel
 from virtualserver.plan.realservers import Candidate, resolve
 from virtualserver.plan.world import DirectorGroup, IPNetwork, ObjectKey, VirtualServer, World
 
@@ -114,9 +114,30 @@ def _judge_one(context: _Context, server: VirtualServer) -> Verdict:
     resolved = problems[0] if problems else RESOLVED
     if len(problems) > 1:
         resolved = Finding(False, resolved.reason, "; ".join(problem.message for problem in problems))
+    accepted = _accepted(spec, context.world)
     if problems and not any(candidates.values()):
-        return Verdict(ACCEPTED, resolved)
-    return Verdict(ACCEPTED, resolved, context.world.groups[spec.director_group], candidates)
+        return Verdict(accepted, resolved)
+    return Verdict(accepted, resolved, context.world.groups[spec.director_group], candidates)
+
+
+def _accepted(spec: VirtualServerSpec, world: World) -> Finding:
+    """Say as well what is odd, but no reason to refuse it: routes of real servers may follow the addresses, too."""
+    group = world.groups[spec.director_group]
+    alone = len(members(group, world.nodes)) < 2
+    if alone or not spec.connection_mirroring or not bypassable(spec.forwarding):
+        return ACCEPTED
+    gateway = group.spec.gateway if group.spec is not None else None
+    floating = {read_address(text).version for text in gateway.addresses} if gateway is not None else set()
+    for text in spec.addresses:
+        version = read_address(text).version
+        if version not in floating:
+            said = (
+                f"; spec.connectionMirroring: DirectorGroup {spec.director_group!r} has no IPv{version} address in "
+                f"spec.gateway.addresses that real servers could answer through: unless their routes follow {text} to "
+                "another director, its connections end at a failover"
+            )
+            return Finding(True, Reason.ACCEPTED, ACCEPTED.message + said)
+    return ACCEPTED
 
 
 def _readable(_: _Context, server: VirtualServer) -> Finding | None:
