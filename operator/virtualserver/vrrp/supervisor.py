@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 _BACK_OFF, _LONGEST = 0.5, 30.0
 """Seconds to the next start after keepalived died; twice as many after each, until it has run for the longest."""
 _SETTLE = 1.0
-"""Seconds from a link's coming to the reload: it gets its addresses after it was made."""
+"""Seconds from a link's coming to the reload: it gets its addresses after it was made. And from keepalived's start: it
+passes over what it is told before it has set itself up."""
 _FORMER = 10.0
 """Seconds in which addresses that are no longer wanted may still be held by keepalived."""
 
@@ -116,7 +117,11 @@ class Supervisor:
         """The agent has written something: keepalived reads it now, whatever happened before."""
         self._read()
         self._next_start, self._back_off = 0.0, _BACK_OFF
-        if self._keepalived is not None:
+        if self._keepalived is None:
+            return
+        if (ready := self._keepalived.started + _SETTLE) > time.monotonic():
+            self._reload_at = ready
+        else:
             self._keepalived.reload()
 
     def _look_at_links(self) -> None:
