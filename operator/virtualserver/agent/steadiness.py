@@ -39,7 +39,8 @@ class Steadiness:
 
         Addresses of ``given`` groups are given away because somebody wants that: it says nothing about the node.
         """
-        for link in actual.down - self._down:
+        links = {link for group in groups.values() if group.spec is not None for link in vrrp.links(group.spec)}
+        for link in links & (actual.down - self._down):
             self._note(f"link {link}", now)
         for name in self._active - active - given:
             self._note(f"group {name}", now)
