@@ -17,6 +17,7 @@ from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.kernel.fake import FakeKernel
 from virtualserver.model.failover import Instance, token
+from virtualserver.model.operations import AddService
 from virtualserver.model.types import (
     LinkAddress,
     Owned,
@@ -26,6 +27,7 @@ from virtualserver.model.types import (
     ServiceKey,
     State,
 )
+from virtualserver.plan.world import World
 
 VIP = ip_address("198.18.0.100")
 HELD = LinkAddress("eth0", VIP, 32)
@@ -40,8 +42,8 @@ class Case:
         self.kernel, self.record, self.taken, self.now = FakeKernel(), Record(folder / "record.json"), True, 0.0
         self.terms = Terms(self.kernel, self.record, lambda _: self.taken, lambda: self.now)
 
-    def purging(self, actual: State) -> bool:
-        return bool(self.terms.look(WORLD, "director-1", actual)[1])
+    def purging(self, actual: State, world: World = WORLD) -> bool:
+        return bool(self.terms.look(world, "director-1", actual)[1])
 
 
 def test_a_term_is_forgotten_when_another_director_is_active_and_the_table_is_empty(tmp_path: Path) -> None:
@@ -73,6 +75,43 @@ def test_connections_that_the_kernel_keeps_are_put_up_with_at_last(tmp_path: Pat
     assert case.purging(State())
     case.now += 16
     assert not case.purging(State())
+
+
+def test_services_that_do_not_go_are_put_up_with_at_last(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.purging(ACTIVE)
+    case.record.claim([AddService(KEY, ServiceContent("rr"))], State())
+    assert case.purging(STANDBY)
+    case.now += 14
+    assert case.purging(STANDBY)
+    case.now += 2
+    assert not case.purging(STANDBY)
+
+
+def test_a_refused_virtual_server_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """It asks for the address of another group, whose connections go on."""
+    case = Case(tmp_path)
+    other = director_group("other", vrrp={"routerId": 52}, nodeSelector={"other": "true"})
+    theirs = virtual_server("theirs", directorGroup="other", addresses=["198.18.0.102"])
+    refused = virtual_server("refused", created="2026-02-01T00:00:00Z", addresses=["198.18.0.102"])
+    servers = [virtual_server(), theirs, refused]
+    world = store(virtual_servers=servers, groups=[director_group(), other], nodes=[node()]).world()
+    case.purging(ACTIVE, world)
+    case.kernel.kept[ip_address("198.18.0.102")] = 7
+    assert case.purging(STANDBY, world)
+    assert not case.purging(STANDBY, world)
+
+
+def test_a_term_is_not_forgotten_to_be_forgotten(tmp_path: Path) -> None:
+    """While the cluster is not known, and while the node is no director for want of a label."""
+    case = Case(tmp_path)
+    case.purging(ACTIVE)
+    for world in (World(), store(groups=[director_group(nodeSelector={"gone": "true"})], nodes=[node()]).world()):
+        assert not case.purging(STANDBY, world)
+        assert case.record.owned.served == {"default"}
+    assert case.purging(STANDBY)
+    case.purging(STANDBY, store(groups=[director_group("other")], nodes=[node()]).world())
+    assert case.record.owned.served == frozenset(), "that group is no more"
 
 
 def test_a_restarted_agent_goes_on_forgetting(tmp_path: Path) -> None:

@@ -127,6 +127,16 @@ def test_an_address_is_not_shared_between_namespaces() -> None:
     assert verdict.accepted.reason == Reason.ADDRESS_IN_USE
 
 
+def test_an_address_is_not_shared_between_groups() -> None:
+    """Each has an active director of its own, and both would hold it."""
+    groups = [director_group(), director_group("second", vrrp={"routerId": 52})]
+    other = virtual_server("other", directorGroup="second", ports=[{"port": 8080}], created="2026-01-02T00:00:00Z")
+    objects = store(virtual_servers=[virtual_server(), other], groups=groups)
+    accepted = judge(objects.world())[ObjectKey("default", "other")].accepted
+    assert accepted.reason == Reason.ADDRESS_IN_USE
+    assert "VirtualServer default/web of DirectorGroup 'default'" in accepted.message
+
+
 def test_a_refused_virtual_server_claims_nothing() -> None:
     bad = virtual_server("bad", directorGroup="nowhere", created="2025-01-01T00:00:00Z")
     verdicts = judge(store(virtual_servers=[virtual_server(), bad]).world())

@@ -15,6 +15,7 @@ from virtualserver.agent.view import View
 from virtualserver.health import Handler
 from virtualserver.kernel import connections
 from virtualserver.kernel.port import KernelError
+from virtualserver.model.addresses import read_address
 from virtualserver.model.types import IPAddress
 from virtualserver.plan import mirroring, vrrp
 
@@ -110,10 +111,12 @@ class Answers:
 
         The kernel keeps connections of a real server that has been removed until they end, and serves them no more.
         """
-        addresses, take = vrrp.virtual_addresses(view.world, group), mirroring.taker(view.actual.services)
+        mine = (spec for spec in view.plan.accepted.values() if spec.director_group == group)
+        virtual = frozenset(read_address(text) for spec in mine for text in spec.addresses)
+        take = mirroring.taker(view.actual.services)
 
         def told(lines: Iterable[str]) -> Iterator[str]:
-            for line in connections.of(lines, addresses):
+            for line in connections.of(lines, virtual):
                 one = connections.entry(line)
                 if one is not None and take(one) is not None:
                     yield line

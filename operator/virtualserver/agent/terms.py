@@ -15,12 +15,14 @@ from virtualserver.kernel.port import Kernel
 from virtualserver.model.types import IPAddress, State
 from virtualserver.plan import vrrp
 from virtualserver.plan.desired import directed_groups
+from virtualserver.plan.verdicts import addresses, judge
 from virtualserver.plan.world import World
 
 log = logging.getLogger(__name__)
 
 LONGEST = 15.0
-"""Seconds after which connections that the kernel keeps all the same are put up with; its timers end them."""
+"""Seconds after which services and connections that the kernel keeps all the same are put up with; its timers end
+connections, and who waits for ever never stands by."""
 
 
 class Terms:
@@ -39,22 +41,28 @@ class Terms:
         Raises KernelError and RecordError.
         """
         active, groups = vrrp.active(world, node, actual), directed_groups(world, node)
-        served = (self._record.owned.served | active) & groups.keys()
+        known = self._record.owned.served | active
+        served = known & groups.keys()
         ended = {name for name in served - active if name in self._since or self._taken(vrrp.router_id(groups[name]))}
-        forgotten = {name for name in ended if self._forgotten(name, vrrp.virtual_addresses(world, name), actual)}
+        found = judge(world) if ended else {}
+        forgotten = {name for name in ended if self._forgotten(name, addresses(world, found, name), actual)}
         self._since = {name: since for name, since in self._since.items() if name in ended - forgotten}
-        self._record.serve(served - forgotten)
+        # what it is no director of for a while, as when it was given another label, it forgets when it is one again
+        elsewhere = known - groups.keys()
+        self._record.serve((served - forgotten) | (elsewhere & world.groups.keys() if world.groups else elsewhere))
         return active, frozenset(ended - forgotten), frozenset(served - active - ended)
 
-    def _forgotten(self, name: str, addresses: frozenset[IPAddress], actual: State) -> bool:
+    def _forgotten(self, name: str, virtual: frozenset[IPAddress], actual: State) -> bool:
         if name not in self._since:
             self._since[name] = self._clock()
             log.info("connections of a former term are being forgotten", extra={"group": name})
             return False
-        if any(key.address in addresses for key in self._record.owned.services & actual.services.keys()):
+        late = self._clock() - self._since[name] >= LONGEST
+        there = any(key.address in virtual for key in self._record.owned.services & actual.services.keys())
+        if there and not late:
             return False
-        left = self._kernel.connections(addresses)
-        if left and self._clock() - self._since[name] < LONGEST:
+        left = self._kernel.connections(virtual)
+        if left and not late:
             return False
         log.info("connections of a former term are forgotten", extra={"group": name, "left": left})
         return True

@@ -73,6 +73,13 @@ def mirrored(world: World, verdicts: Mapping[ObjectKey, Verdict]) -> frozenset[s
     return frozenset(spec.director_group for spec in specs if spec is not None and spec.connection_mirroring)
 
 
+def addresses(world: World, verdicts: Mapping[ObjectKey, Verdict], group: str) -> frozenset[IPAddress]:
+    """Return the addresses of a group's accepted virtual servers."""
+    specs = (world.virtual_servers[key].spec for key, verdict in verdicts.items() if verdict.accepted.ok)
+    mine = (spec for spec in specs if spec is not None and spec.director_group == group)
+    return frozenset(read_address(text) for spec in mine for text in spec.addresses)
+
+
 def service_keys(spec: VirtualServerSpec) -> list[ServiceKey]:
     """Return the virtual services that a spec asks for."""
     return [
@@ -213,12 +220,21 @@ def _address_free(context: _Context, server: VirtualServer) -> Finding | None:
                 Reason.ADDRESS_IN_USE,
                 f"spec.ports: {key} belongs to VirtualServer {owner}, which is older",
             )
-        holder = context.addresses.get(key.address)
-        if holder is not None and holder.namespace != server.key.namespace:
+        if (holder := context.addresses.get(key.address)) is None:
+            continue
+        if holder.namespace != server.key.namespace:
             return Finding(
                 False,
                 Reason.ADDRESS_IN_USE,
                 f"spec.addresses: {key.address} belongs to VirtualServer {holder} of another namespace",
+            )
+        holding = context.world.virtual_servers[holder].spec
+        if holding is not None and holding.director_group != server.spec.director_group:
+            return Finding(
+                False,
+                Reason.ADDRESS_IN_USE,
+                f"spec.addresses: {key.address} belongs to VirtualServer {holder} of DirectorGroup "
+                f"{holding.director_group!r}, and two groups cannot both hold it; choose that group or another address",
             )
     return None
 

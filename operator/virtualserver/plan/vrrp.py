@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 
 from virtualserver.api.base import milliseconds, seconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
@@ -94,16 +94,6 @@ def peers(world: World, group: DirectorGroup, node: str) -> dict[str, tuple[IPAd
             others = _known(group, name, world.nodes) - set(internal)
             found[name] = (*internal, *sorted(others, key=address_order))
     return found
-
-
-def virtual_addresses(world: World, group: str) -> frozenset[IPAddress]:
-    """Return the virtual addresses of a group."""
-    return frozenset(
-        ip_address(text)
-        for server in world.virtual_servers.values()
-        if server.spec is not None and server.spec.director_group == group
-        for text in server.spec.addresses
-    )
 
 
 def own_addresses(actual: State) -> frozenset[LinkAddress]:
