@@ -109,6 +109,26 @@ def test_with_unicast_and_nobody_to_send_to_it_is_not_ready() -> None:
     assert planned(world(far, maxDirectors=1, vrrp=unicast)).groups["default"] is None, "there is nobody else"
 
 
+def test_a_director_that_has_lost_its_ipv4_address_does_not_change_to_ipv6() -> None:
+    """It would hear nobody there, and be active beside the others."""
+    six = frozenset({LinkAddress("eth0", ip_address("fe80::11"), 64), LinkAddress("eth1", ip_address("10.9.9.1"), 24)})
+
+    def found(*addresses: str) -> tuple[int, Finding | None]:
+        known = world(entry("director-2", "Active", *addresses), active="director-2")
+        circumstances = Circumstances(own=six)
+        plan = desired.plan(known, judge(known), lambda *_: UNMONITORED, "director-1", circumstances)
+        return plan.state.instances["default"].version, plan.groups["default"]
+
+    assert found() == (6, None)
+    assert found("fe80::12") == (6, None)
+    assert found("fe80::12", "10.9.9.2") == (6, None), "that one is on the link for mirroring"
+    version, why = found("fe80::12", "198.18.0.12")
+    assert version == 4
+    assert why is not None
+    assert (why.ok, why.reason) == (False, Reason.NO_PEERS)
+    assert "link eth0 has no IPv4 address" in why.message
+
+
 def test_vrrp_is_taken_from_all_until_every_directors_address_is_known() -> None:
     assert not any(one.port == 0 for one in planned(world()).state.rules.members)
     found = planned(world(entry("director-2", "Standby", "198.18.0.12"))).state.rules.members
@@ -165,7 +185,9 @@ HESITANT = Standing(hesitant=frozenset({"default"}))
         (world(), ACTIVE, None),
         (world(), Standing(purging=frozenset({"default"})), Reason.PURGING),
         (world(), Standing(behind=frozenset({"default"})), Reason.CATCHING_UP),
-        (world(), Standing(held={"default": "eth0 flaps"}), Reason.HELD_DOWN),
+        (world(entry("director-2", "Active")), Standing(held={"default": "eth0 flaps"}), Reason.HELD_DOWN),
+        (world(READY), Standing(held={"default": "eth0 flaps"}), None),
+        (world(), Standing(held={"default": "eth0 flaps"}), None),
         (world(READY, request=REQUEST), ACTIVE, None),
         (world(READY, request=REQUEST), OVERDUE, Reason.FAILOVER_REQUESTED),
         (world(READY, request=REQUEST | {"to": ""}), OVERDUE, Reason.FAILOVER_REQUESTED),
@@ -187,6 +209,18 @@ HESITANT = Standing(hesitant=frozenset({"default"}))
 def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: Reason | None) -> None:
     found = barred(known, known.groups["default"], "director-1", standing)
     assert (found.reason if found else None) == reason
+
+
+def test_of_directors_that_are_all_held_down_one_serves_all_the_same() -> None:
+    """As when the switch that all of them hang on restarts: who would take over from it is not what it waits for."""
+    held = Standing(held={"default": "eth0 flaps"})
+    known = world(entry("director-1"), READY)
+    here = {name: barred(known, known.groups["default"], name, held) for name in ("director-1", "director-2")}
+    assert here["director-1"] is None
+    assert here["director-2"] is not None
+    known = world(entry("director-1"), entry("director-2", "NotReady"))
+    assert barred(known, known.groups["default"], "director-1", held) is None
+    assert planned(known, held).state.instances["default"].priority < 234, "one that need not rest goes first"
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,13 @@ class Standing:
 
     ``active``: it holds their addresses. ``purging``: connections of its former term must be forgotten first.
     ``behind``: it does not have the active director's connections yet. ``held``: its link is not to be relied on, and
-    why. ``lapsed``: ids of requests, and offers, that nobody has answered in time. ``former``: it held their addresses,
-    and does not know yet who does now; when it does, it has connections to forget. ``deaf``: mirrored connections do
-    not come here although they are sent; the receiver is to be started again. ``displacing``: it takes the addresses
-    from a director that lives, or has just done so. ``overdue``: another one is to have them and has not taken them, so
-    this one lets go by itself. ``hesitant``: it cannot serve all of them, or could not a while ago; others go first.
-    ``staying``: what it claims where the director before may believe that it is active still. ``lacking``: how many
-    virtual servers it cannot serve.
+    why; it stays out while another one is there. ``lapsed``: ids of requests, and offers, that nobody has answered in
+    time. ``former``: it held their addresses, and does not know yet who does now; when it does, it has connections to
+    forget. ``deaf``: mirrored connections do not come here although they are sent; the receiver is to be started again.
+    ``displacing``: it takes the addresses from a director that lives, or has just done so. ``overdue``: another one is
+    to have them and has not taken them, so this one lets go by itself. ``hesitant``: it cannot serve all of them, or
+    could not a while ago; others go first. ``staying``: what it claims where the director before may believe that it is
+    active still. ``lacking``: how many virtual servers it cannot serve.
     """
 
     active: frozenset[str] = frozenset()
@@ -79,7 +79,7 @@ def barred(world: World, group: DirectorGroup, node: str, standing: Standing) ->
     if group.name in standing.purging:
         text = "connections of its former term as active director are being forgotten"
         return Finding(False, Reason.PURGING, text)
-    if group.name in standing.held:
+    if group.name in standing.held and _relieved(world, group, node):
         return Finding(False, Reason.HELD_DOWN, standing.held[group.name])
     if group.name in standing.behind and group.name not in standing.active:
         return Finding(False, Reason.CATCHING_UP, "it does not have the active director's connections yet")
@@ -176,6 +176,17 @@ def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) 
 
 def _lets_go(world: World, group: DirectorGroup, node: str, standing: Standing) -> bool:
     return group.name in standing.overdue and heir(world, group, node, standing) not in ("", node)
+
+
+def _relieved(world: World, group: DirectorGroup, node: str) -> bool:
+    """Tell whether another director is there for what this one would rather not hold: better now and then than never.
+
+    Of several that all would rather not, the most preferred one is not relieved by the others.
+    """
+    preferred = directors.preferred(serving(world).values(), group, world.nodes)
+    before = preferred[: preferred.index(node)]
+    active = {one.node for one in _having(world, group, GroupRole.ACTIVE)} - {node}
+    return bool(active) or any(one.node in before for one in _having(world, group, GroupRole.STANDBY))
 
 
 def _having(world: World, group: DirectorGroup, role: GroupRole) -> list[Report]:

@@ -73,10 +73,15 @@ def unheard(held: Holding, name: str) -> Finding | None:
     """Return why nobody would hear this node's advertisements, nor it another's: none of them is sent to anybody.
 
     (keepalived would send them to all instead.) Not while no other director has told its addresses, for there may be
-    none; and what is active stays so.
+    none; and what is active stays so, but for one that has lost the address that it advertises from.
     """
     group = held.world.groups[name]
     assert group.spec is not None
+    here = {one.address.version for one in held.own if one.link == group.spec.interface}
+    if here == {6} and vrrp.spoken(held.world, group, held.node, held.own) == 4:
+        link = f"this node's link {group.spec.interface}"
+        text = f"spec.interface: {link} has no IPv4 address, by which the other directors advertise"
+        return Finding(False, Reason.NO_PEERS, text)
     alone = len(directors.members(group, held.world.nodes)) < 2
     told = any(one.node != held.node and one.addresses for one in group.ownership.reports)
     if not group.spec.vrrp.unicast or alone or not told or name in held.standing.active:
@@ -100,7 +105,7 @@ def _priority(held: Holding, group: DirectorGroup) -> int:
 
 def _place(held: Holding, group: DirectorGroup) -> int:
     name, standing = group.name, held.standing
-    last = name in standing.hesitant - standing.active
+    last = name in (standing.hesitant | standing.held.keys()) - standing.active
     return directors.priority(serving(held.world).values(), group, held.world.nodes, held.node, last=last)
 
 

@@ -26,12 +26,11 @@ def instance(
     """Return the virtual router of a group; ``own`` are the node's own addresses on its links.
 
     ``preempt_delay``: seconds for which it leaves the addresses to one of a lower ``priority``; None: for ever.
-    Advertisements are of IPv6 only where the link has no IPv4 address.
     """
     assert group.spec is not None
     settings = group.spec.vrrp
     here = sorted((one for one in own if one.link == group.spec.interface), key=_order)
-    version = 6 if here and all(one.address.version == 6 for one in here) else 4
+    version = spoken(world, group, node, own)
     source: IPAddress | None = None
     peers: tuple[IPAddress, ...] = ()
     if settings.unicast:
@@ -51,6 +50,22 @@ def instance(
         version,
         tuple(sorted(set(addresses), key=_order)),
     )
+
+
+def spoken(world: World, group: DirectorGroup, node: str, own: frozenset[LinkAddress]) -> int:
+    """Return the IP version of a group's advertisements: 6 only where the group's link has no IPv4 address.
+
+    Not where it lacks one that others have there: who changed to IPv6 alone would hear nobody, and be active as well.
+    """
+    assert group.spec is not None
+    versions = {one.address.version for one in own if one.link == group.spec.interface}
+    if versions != {6}:
+        return 4
+    elsewhere = [ip_interface(f"{one.address}/{one.prefix}").network for one in own if one.link != group.spec.interface]
+    others = set(directors.members(group, world.nodes)) - {node}
+    told = {address for one in group.ownership.reports if one.node in others for address in one.addresses}
+    there = (one for one in told if not any(one in network for network in elsewhere))
+    return 4 if any(one.version == 4 for one in there) else 6
 
 
 def links(spec: DirectorGroupSpec) -> tuple[str, ...]:
