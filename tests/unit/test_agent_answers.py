@@ -7,12 +7,14 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 
 import aiohttp
 import pytest
 
 from unit.builders import director_group, node, store, virtual_server
+from virtualserver.agent import answers
 from virtualserver.agent.answers import AT_ONCE, Answers
 from virtualserver.agent.following import Figures
 from virtualserver.agent.metrics import Held, Metrics
@@ -127,6 +129,40 @@ async def test_for_a_sample_no_more_is_read_than_it_needs() -> None:
         one.table, one.read = [OTHERS] * 20 * SLICE, 0
         assert await one.told(first=10) == []
         assert one.read <= 2 * SLICE
+
+
+async def test_who_waits_for_a_small_group_beside_a_large_one_hears_that_it_goes_on() -> None:
+    async with agent() as one:
+        one.table = [OTHERS] * 3 * SLICE + [line(7)]
+        parts = [part async for part in one.peers.ask((HERE,), "default", None)]
+        assert sum(part.count("") for part in parts) >= 3
+        assert await one.told() == [line(7)]
+
+
+async def test_a_director_whose_kernel_cannot_be_read_does_not_say_that_it_has_no_connections() -> None:
+    async with agent() as one:
+        assert one.view is not None
+        one.view = replace(one.view, actual=State())
+        with pytest.raises(PeerError, match="its kernel cannot be read"):
+            await one.told()
+
+
+async def _busy(one: Agent, count: int) -> None:
+    async with asyncio.timeout(20):
+        while one.answers.busy != count:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+async def test_one_that_does_not_read_on_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "PATIENCE", 0.2)
+    async with agent() as one:
+        one.table = [line(port % 60000) for port in range(60 * SLICE)]
+        reader, writer = await asyncio.open_connection(str(HERE), one.port)
+        writer.write(b"GET /connections?group=default HTTP/1.1\r\nHost: a\r\n\r\n")
+        await _busy(one, 1)
+        await _busy(one, 0)
+        writer.close()
+        del reader
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "127.0.0.2"])

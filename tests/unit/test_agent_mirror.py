@@ -64,6 +64,38 @@ def test_a_single_idle_connection_whose_message_was_lost_comes_soon() -> None:
     following(case, check)
 
 
+@pytest.mark.parametrize("others", [10, 3000])
+def test_a_client_that_is_kept_elsewhere_is_kept_where_the_active_director_keeps_it(others: int) -> None:
+    """A template to another real server stays in the kernel as it is, whatever it is told, until it ends."""
+    case = Case(*range(1000, 1000 + others), persistence={"type": "SourceAddress", "timeout": "90s"})
+    case.own = {*case.theirs, line(0, "ASSURED", server="C6120116", origin="SYNC")}
+    case.theirs.append(line(0, "ASSURED"))
+
+    async def check() -> None:
+        await asyncio.sleep(8)
+        assert [one for one in case.own if " 0000 C6120064" in one] == [line(0, "ASSURED", origin="SYNC")]
+        assert not case.mirror.behind(GROUP)
+
+    following(case, check)
+
+
+def test_what_began_while_nothing_could_be_received_is_fetched() -> None:
+    """As while the connections of another group of the node are being forgotten."""
+    case = Case(*range(1000, 1020))
+
+    async def check() -> None:
+        await asyncio.sleep(20)
+        receivers = case.view.actual.daemons if case.view is not None else frozenset()
+        case.change(daemons=frozenset())
+        await asyncio.sleep(1)
+        case.theirs += [line(port) for port in range(5000, 5010)]
+        case.change(daemons=receivers)
+        await asyncio.sleep(1.5)
+        assert len(case.own) == 30
+
+    following(case, check)
+
+
 def test_what_the_kernel_never_takes_is_not_asked_for_all_the_time() -> None:
     case = Case(*range(1000, 1100))
 

@@ -100,7 +100,7 @@ class TestMessages:
 
     def test_bytes_of_the_other_family(self) -> None:
         (message,) = messages([SIX], 0)
-        assert message[8:32] == struct.pack(">BBHIHHHHII", 1, 17, 24 + 48, 0x100, 0, 40000, 53, 53, 0, 1)
+        assert message[8:32] == struct.pack(">BBHIHHHHII", 1, 17, 24 + 48, 0, 0, 40000, 53, 53, 0, 1)
         assert message[32:] == SIX.client.packed + SIX.virtual.packed + SIX.server.packed
 
     def test_template(self) -> None:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 4
 """Directors that are answered at the same time."""
 
+PATIENCE = 30.0
+"""Seconds for which somebody who was answered may not read on: others wait."""
+
 _LOOKED_AT = 10
 """Of a table in which other groups have most of the entries, so many times what was asked for is looked at."""
 
@@ -68,6 +71,8 @@ class Answers:
             return web.Response(status=403, text="only directors of the group are told")
         if group not in view.standing.active:
             return web.Response(status=409, text="it is not active")
+        if not view.actual.services:  # nothing would be told, and be taken for the whole
+            return web.Response(status=503, text="its kernel cannot be read, or is being programmed")
         first = request.query.get("first", "0")
         if not first.isdecimal():
             return web.Response(status=400, text="first must be a number")
@@ -85,8 +90,8 @@ class Answers:
         await response.prepare(request)
         try:
             await self._write(response, told, first)
-        except KernelError as error:
-            log.error("connections are not told: %s", error)
+        except (KernelError, TimeoutError) as error:
+            log.error("connections are not told: %s", error or f"nobody has read on for {PATIENCE:.0f} s")
             response.force_close()
             if request.transport is not None:
                 request.transport.abort()
@@ -101,7 +106,8 @@ class Answers:
             if first:
                 kept = kept[:left]
                 left, unseen = left - len(kept), unseen - len(part)
-            await response.write("".join(kept).encode())
+            async with asyncio.timeout(PATIENCE):
+                await response.write("".join(kept).encode() or b"\n")  # who waits hears that it goes on
             if first and (not left or unseen <= 0):
                 return
 

@@ -43,6 +43,11 @@ node takes over from it, when that was asked for."""
 PASSES, LONGEST, SETTLE = 4, 600.0, 0.3
 """Times that the whole table is asked for at most; seconds for all of that; and for the receiver to take its part."""
 
+ENDING, ENDED = 1, 1.5
+"""In the second of these times persistence templates that are still missing are given a second to live, and are looked
+for after so many: the kernel keeps one that sends the client to another real server, and only renews it
+(``ip_vs_sync.c``: ``ip_vs_proc_conn``)."""
+
 TICK = 0.25
 """Seconds between looks at what is due, and at whether the active director is still heard."""
 
@@ -136,6 +141,8 @@ class Follower:
             self.caught = self._group in view.actual.eligible and view.actual.electing
         now = self._clock()
         receiver = next((one for one in view.actual.daemons if one.role is SyncRole.RECEIVER), None)
+        if receiver is None:
+            self._again = True  # what begins while another group's are forgotten, say, is not sent again
         if self.deaf:
             self._start_again(receiver, now)
         elif self._hears(group, now) and now >= self._next_try:
@@ -227,13 +234,14 @@ class Follower:
         """Get all connections of the active director that can be had here; returns whether nearly all are here."""
         take, wanted, lacking, began = mirroring.taker(view.actual.services), set[int](), 0, self._clock()
         own = await self._own()
-        for _ in range(PASSES):
-            wanted, injected = await self._pull(view, take, own, receiver)
+        for number in range(PASSES):
+            ending = number == ENDING
+            wanted, injected, templates = await self._pull(view, _ended(take) if ending else take, own, receiver)
             if injected:
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(ENDED if ending else SETTLE)
                 own = await self._own()
             lacking = len(wanted - own)
-            if not injected or mirroring.enough(len(wanted), lacking):
+            if not injected or (not templates and mirroring.enough(len(wanted), lacking)):
                 break
         self._pulled = self._clock()
         # what does not come, as where a real server is down here only, is asked for less and less often
@@ -247,22 +255,26 @@ class Follower:
             self._measured = self.report = mirroring.report(self._asked, len(wanted), lacking, EVERY)
         return enough
 
-    async def _pull(self, view: View, take: Take, own: set[int], receiver: SyncDaemon) -> tuple[set[int], int]:
-        """Hand on what is not in ``own``; returns the keys of what should be there then, and how many were handed."""
-        wanted, injected = set[int](), 0
+    async def _pull(self, view: View, take: Take, own: set[int], receiver: SyncDaemon) -> tuple[set[int], int, int]:
+        """Hand on what is not in ``own``; returns the keys of what should be there then, how many were handed, and how
+        many of these are templates."""
+        wanted, injected, templates = set[int](), 0, 0
         async with aclosing(self._ask(view, None)) as parts:
             async for part in parts:
-                keys, count = await asyncio.to_thread(self._take_over, part, take, own, receiver)
+                keys, lacking = await asyncio.to_thread(self._take_over, part, take, own, receiver)
                 wanted |= keys
-                injected += count
-        return wanted, injected
+                injected += len(lacking)
+                templates += sum(one.template for one in lacking)
+        return wanted, injected, templates
 
-    def _take_over(self, part: list[str], take: Take, own: set[int], receiver: SyncDaemon) -> tuple[set[int], int]:
+    def _take_over(
+        self, part: list[str], take: Take, own: set[int], receiver: SyncDaemon
+    ) -> tuple[set[int], list[Connection]]:
         found = connections.keys(part)
         lacking = [taken for key, one in found.items() if key not in own and (taken := take(one)) is not None]
         if lacking:
             self._hands.inject(lacking, receiver)
-        return _counted(found), len(lacking)
+        return _counted(found), lacking
 
     async def _compare(self, view: View) -> None:
         """Compare a sample of the active director's connections with the own table."""
@@ -327,6 +339,16 @@ class Follower:
         source = heard.source if heard is not None else None
         found = vrrp.peers(view.world, group, self._node)
         return sorted(found.items(), key=lambda one: (source not in one[1], one[0] != group.active))
+
+
+def _ended(take: Take) -> Take:
+    """Return what takes a template for a moment only: the same client's, which may send it elsewhere, ends with it."""
+
+    def ended(one: Connection) -> Connection | None:
+        taken = take(one)
+        return taken._replace(expires=1) if taken is not None and taken.template else taken
+
+    return ended
 
 
 def _counted(found: Mapping[int, Connection]) -> set[int]:

@@ -95,7 +95,7 @@ async def _run(chosen: Settings) -> None:
     standings = Standings(terms, Steadiness(), mirror, lacking, claims, time.monotonic)
     reports = GroupReports(chosen.node, takeovers, claims, mirror, lacking, reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
-    tick = Tick(lambda: (scene := loop.scene()) is not None and TICK in scene.actual.services)
+    tick = Tick(lambda: (view := loop.view()) is not None and TICK in view.plan.state.services)
     preflight = Preflight(Looker(chosen.proc_sys), loop.scene, loop.take_faults, time.monotonic)
     writers = {VIRTUAL_SERVERS: statuses, DIRECTOR_GROUPS: groups.writer}
     listeners = {one: Fanout(source.live, writers[one]) if one in writers else source.live for one in WATCHED}

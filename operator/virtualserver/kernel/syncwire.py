@@ -38,8 +38,9 @@ _STATES: dict[Protocol, tuple[str, ...]] = {
     ),
 }
 """Their names in the kernel's table, by their numbers (``ip_vs.h``)."""
-_ACTIVE = frozenset((ESTABLISHED, "SYN_SENT", "SYN_RECV"))
-"""States in which a connection counts as active; and only such an entry replaces one with another real server."""
+_ACTIVE = frozenset((ESTABLISHED, "SYN_SENT", "SYN_RECV", "UDP"))
+"""States in which a connection counts as active; and only such an entry replaces one with another real server. (UDP's
+counts as inactive in a kernel that makes it; its next message says so.)"""
 
 
 def messages(connections: Iterable[Connection], sync_id: int, maximum: int = MAXIMUM) -> Iterator[bytes]:
