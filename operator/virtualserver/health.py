@@ -1,4 +1,4 @@
-"""``/healthz`` for liveness probes: 200 while all is well, 503 with the reason otherwise."""
+"""``/healthz`` and the like for probes: 200 while all is well, 503 with the reason otherwise."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def probe(wrong: Callable[[], str]) -> Handler:
+    """Return what answers a probe; ``wrong`` returns "" or what is wrong."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        said = wrong()
+        return web.Response(text=said or "ok", status=503 if said else 200)
+
+    return answer
+
+
 @asynccontextmanager
 async def serve(
     address: str, port: int, ill: Callable[[], str], more: Mapping[str, Handler] | None = None
@@ -24,15 +34,11 @@ async def serve(
     A port that is taken is logged, not fatal: the work goes on, and the probe will say so.
     """
 
-    async def answer(_request: web.Request) -> web.Response:
-        wrong = ill()
-        return web.Response(text=wrong or "ok", status=503 if wrong else 200)
-
     if not port:
         yield
         return
     app = web.Application()
-    for path, handler in {"/healthz": answer, **(more or {})}.items():
+    for path, handler in {"/healthz": probe(ill), **(more or {})}.items():
         app.router.add_get(path, handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()

@@ -58,6 +58,8 @@ def test_values_render_to_unique_objects_in_the_namespace(values: dict[str, Any]
         ({"agent.nodeSelector": {"a": True}}, "nodeSelector"),
         ({"agent.tolerations": {"operator": "Exists"}}, "tolerations"),
         ({"agent.tolerations": [{"operater": "Exists"}]}, "operater"),
+        ({"agent.seLinuxOptions": {"level": 0}}, "seLinuxOptions"),
+        ({"image.pullSecrets": [{"name": "ours"}]}, "pullSecrets"),
         ({"agent.replicas": 3}, "replicas"),
         ({"controller.replicas": 3}, "replicas"),
         ({"controller.resources.limit": {}}, "limit"),
@@ -98,7 +100,8 @@ def test_definitions_and_version_are_those_of_the_program() -> None:
 
 
 def test_values_reach_their_places() -> None:
-    image = {"repository": "registry.example/vs", "tag": "1.2.3", "pullPolicy": "Always"}
+    image = {"repository": "registry.example/vs", "tag": "1.2.3", "pullPolicy": "Always", "pullSecrets": ["ours"]}
+    label = {"type": "spc_t", "level": "s0"}
     found = documents(
         {
             "image": image,
@@ -106,14 +109,18 @@ def test_values_reach_their_places() -> None:
             "agent.healthPort": 19440,
             "agent.nodeSelector": {"a": "b"},
             "agent.tolerations": [TOLERATION],
+            "agent.seLinuxOptions": label,
             "directorGroups": [GROUP],
         }
     )
     assert one(found, "DirectorGroup", "edge")["spec"] == SPEC
     ours = [entry for entry in found if entry["kind"] != "CustomResourceDefinition"]
     assert all(entry["metadata"]["labels"]["team"] == "network" for entry in ours)
-    controller = one(found, "Deployment", "virtualserver-controller")["spec"]["template"]["spec"]["containers"][0]
+    controlling = one(found, "Deployment", "virtualserver-controller")["spec"]["template"]["spec"]
+    controller = controlling["containers"][0]
     pod = one(found, "DaemonSet", "virtualserver-agent")["spec"]["template"]["spec"]
+    assert controlling["imagePullSecrets"] == pod["imagePullSecrets"] == [{"name": "ours"}]
+    assert pod["securityContext"]["seLinuxOptions"] == label
     agent, keepalived = pod["containers"]
     for container in (controller, agent, keepalived):
         assert container["image"] == "registry.example/vs:1.2.3"

@@ -111,8 +111,8 @@ def test_agent_and_keepalived_have_few_capabilities_and_four_paths_of_their_node
         "/run/virtualserver": "/run/virtualserver",
     }
     assert _mounted(pod, keepalived) == {"/run/virtualserver": "/run/virtualserver"}
-    for probe in ("livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+    for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        assert container[probe]["httpGet"] == {"path": path, "port": "health"}
 
 
 def _mounted(pod: Any, container: Any) -> dict[str, str]:

@@ -69,6 +69,13 @@ async def test_a_change_by_another_program_is_told(tmp_path: Path) -> None:
     assert Reason.DRIFT_REPAIRED in reporter.reasons()
 
 
+class Nothing:
+    version, complete = 1, True
+
+    def world(self) -> World:
+        return World()
+
+
 class Unreadable:
     version, complete = 1, True
 
@@ -124,18 +131,34 @@ async def test_a_director_whose_kernel_cannot_be_read_is_not_ready_and_says_why_
     kernel = FakeKernel()
     kernel.unreadable = "this kernel has no IPVS"
     made, reporter = loop(tmp_path, kernel)
+    assert made.unready == "no round has been finished yet"
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         running = group.create_task(made.run())
         while kernel.reads < 3:
             made.wake()
             await asyncio.sleep(0.01)
         assert role(reporter) == (GroupRole.NOT_READY, Reason.KERNEL_UNREADABLE, "this kernel has no IPVS")
+        assert made.unready == "this kernel has no IPVS", "an upgrade goes no further"
         kernel.unreadable = ""
         while role(reporter)[1] == Reason.KERNEL_UNREADABLE:
             made.wake()
             await asyncio.sleep(0.01)
+        assert not made.unready
         running.cancel()
     assert [record.message for record in caplog.records].count("round failed") == 1
+
+
+async def test_a_node_without_ipvs_that_has_nothing_to_do_is_ready(tmp_path: Path) -> None:
+    kernel = FakeKernel()
+    kernel.unreadable = "this kernel has no IPVS"
+    made, _ = loop(tmp_path, kernel, source=Nothing())
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(made.run())
+        while kernel.reads < 2:
+            made.wake()
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert not made.unready
 
 
 @pytest.mark.parametrize(("holds", "looks"), [(True, 40), (False, 10)])

@@ -113,6 +113,7 @@ class Loop:
         self._standing = NO_STANDING
         self._faults: Mapping[ObjectKey, tuple[Fault, ...]] = {}
         self.last_round: float | None = None
+        self._failed: str | None = None
 
     def wake(self) -> None:
         """Look again now."""
@@ -139,22 +140,33 @@ class Loop:
         """Return what was known at the end of the last round, None before the first one."""
         return View(self._world, self._seen.plan, self._standing, self._seen.actual) if self._seen else None
 
+    @property
+    def unready(self) -> str:
+        """Why this node cannot do its part; "" when it can, or has none: not every node must have IPVS."""
+        if self._failed is None:
+            return "no round has been finished yet"
+        concerned = self._seen is not None and (
+            self._seen.plan.here or desired.directed_groups(self._world, self._node)
+        )
+        return self._failed if concerned else ""
+
     async def run(self) -> None:
         """Look again for ever; ends only by cancellation."""
-        failed = ""
         while True:
             self._wake.clear()
             spent = time.process_time()
             try:
                 await self.once()
-                self.last_round, failed = self._clock(), ""
+                self.last_round, self._failed = self._clock(), ""
             except (KernelError, RecordError) as error:
-                if failed != (failed := str(error)):
-                    log.error("round failed", extra={"error": failed})
-                self._report_unreadable(failed)
-            except Exception:
+                before, self._failed = self._failed, str(error)
+                if self._failed != before:
+                    log.error("round failed", extra={"error": self._failed})
+                self._report_unreadable(self._failed)
+            except Exception as error:
                 # Nothing is fatal after start-up, nothing is swallowed: said here, tried again below.
                 log.exception("round failed")
+                self._failed = repr(error)
             # Not wait_for: in Python 3.11 it may swallow a cancellation that comes together with what it waits for.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause(time.process_time() - spent)):

@@ -38,7 +38,7 @@ from virtualserver.cluster.managed import agent_manager
 from virtualserver.cluster.resources import DIRECTOR_GROUPS, VIRTUAL_SERVERS, WATCHED
 from virtualserver.cluster.status import StatusWriter, utc_now
 from virtualserver.cluster.watch import Fanout, Reflector
-from virtualserver.health import serve
+from virtualserver.health import probe, serve
 from virtualserver.kernel import connections, usage
 from virtualserver.kernel.injection import inject
 from virtualserver.kernel.look import Looker
@@ -109,7 +109,8 @@ async def _run(chosen: Settings) -> None:
     log.info("agent starts", extra={"node": chosen.node, "owned_services": len(record.owned.services)})
     metrics = Metrics(loop.view, lambda: mirror.figures, takeovers.counts)
     answers = Answers(chosen.node, loop.view, connections.lines, usage.held, metrics.text)
-    async with serve(chosen.health_address, chosen.health_port, ill, answers.handlers), asyncio.TaskGroup() as group:
+    handlers = {"/readyz": probe(lambda: ill() or loop.unready), **answers.handlers}
+    async with serve(chosen.health_address, chosen.health_port, ill, handlers), asyncio.TaskGroup() as group:
         tasks = [group.create_task(one.run()) for one in reflectors]
         tasks += [
             group.create_task(one)
