@@ -32,6 +32,7 @@ class Group:
         self.reason = "Requested"
         self.requests: list[Status] = []
         self.error: ApiError | None = None
+        self.vrrp: Json = {}
         self.at_request: Callable[[], object] = lambda: None
 
     async def read(self, _: Resource, key: ObjectKey) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class Group:
             raise self.error
         if key.name != "default":
             raise NotFound(404, "not found")
-        return director_group() | {"status": copy.deepcopy(self.status)}
+        return director_group(vrrp=self.vrrp) | {"status": copy.deepcopy(self.status)}
 
     async def apply_status(self, _: Resource, __: ObjectKey, body: Json, manager: str) -> dict[str, Any]:
         assert manager == MANAGER
@@ -215,6 +216,27 @@ def test_a_drill_goes_there_and_back_and_ends_where_it_began(capsys: pytest.Capt
 
 
 BEHIND = TWO | {"mirror": {"state": "Behind"}}
+
+
+@pytest.mark.parametrize(("preempt", "to", "told"), [(True, "director-2", True), (False, "director-2", False)])
+def test_a_failover_that_will_be_undone_says_so(
+    capsys: pytest.CaptureFixture[str], preempt: bool, to: str, told: bool
+) -> None:
+    """The more preferred director comes back while somebody works on it."""
+    group = Group(ONE, TWO)
+    group.vrrp = {"preempt": preempt}
+    assert failover(group, "--to", to) == 0
+    assert ("director-1 takes the addresses back" in capsys.readouterr().out) is told
+    assert failover(group, "--to", "director-1") == 0
+    assert "takes the addresses back" not in capsys.readouterr().out
+
+
+def test_a_drill_is_refused_where_a_director_comes_back_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    group = Group(ONE, TWO)
+    group.vrrp = {"preempt": True}
+    assert ask(group, "drill", "default") == 1
+    assert "spec.vrrp.preempt" in capsys.readouterr().err
+    assert group.requests == []
 
 
 def test_a_drill_that_would_lose_connections_needs_force(capsys: pytest.CaptureFixture[str]) -> None:

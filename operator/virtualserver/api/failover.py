@@ -57,7 +57,10 @@ class Vrrp(ApiModel):
     unicast: bool = Field(
         False,
         strict=True,
-        description="Send advertisements to each director's address instead of the multicast group 224.0.0.18.",
+        description=(
+            "Send advertisements to each director's address instead of the multicast group 224.0.0.18. "
+            "(Mirrored connections go to a multicast group all the same.)"
+        ),
     )
 
 

@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import FailoverRequest
 from virtualserver.cluster.errors import ApiError, NotFound, Unreachable
 from virtualserver.cluster.resources import DIRECTOR_GROUPS, Resource
 from virtualserver.cluster.status import utc_now
-from virtualserver.failover.choice import Done, FailedError, RefusedError, answer, in_step, target
+from virtualserver.failover.choice import Done, FailedError, RefusedError, answer, comes_back, in_step, target
 from virtualserver.plan.groupseen import Director, GroupSeen, group_seen
 from virtualserver.plan.world import Json, ObjectKey
 
@@ -71,6 +73,11 @@ class Asking:
                 raise FailedError(f"what became of it is not known: {error}") from error
         if to is not None and done.node != to:
             raise FailedError(f"{to} was asked for, but {done.line}")
+        if await self._preempts() and comes_back(seen, done):
+            self.say(
+                f"{done.before} takes the addresses back as soon as it can (spec.vrrp.preempt); "
+                f"`kubectl cordon {done.before}` keeps them away"
+            )
         return done
 
     async def drill(self, times: int, force: bool) -> AsyncIterator[Done]:
@@ -79,6 +86,11 @@ class Asking:
         home, away = seen.active, target(self.group, seen, None)
         assert home is not None
         assert away is not None
+        if await self._preempts():
+            raise RefusedError(
+                "spec.vrrp.preempt: the more preferred director would take the addresses back by itself; "
+                "a drill needs preempt to be false"
+            )
         if not (force or in_step(away)):
             raise RefusedError(
                 f"{away.node} lacks connections of {home} (mirror: {away.mirror}), so they would be lost; "
@@ -99,6 +111,12 @@ class Asking:
     async def spec(self) -> DirectorGroupSpec:
         """Return what is wanted of the group; raises RefusedError, ApiError, ValidationError."""
         return DirectorGroupSpec.model_validate((await self._read())["spec"])
+
+    async def _preempts(self) -> bool:
+        """Tell whether a more preferred director takes over by itself; False where the spec cannot be read."""
+        with contextlib.suppress(ApiError, RefusedError, ValidationError):
+            return (await self.spec()).vrrp.preempt
+        return False
 
     async def _read(self) -> Json:
         try:

@@ -77,6 +77,12 @@ def answer(seen: GroupSeen, request: str) -> Done | None:
     return Done(*words)
 
 
+def comes_back(seen: GroupSeen, done: Done) -> bool:
+    """Return whether the director before is more preferred than the new one, by what each claimed before."""
+    claimed = {one.node: one.priority for one in seen.directors}
+    return claimed.get(done.before, 0) > claimed.get(done.node, 0)
+
+
 def silence(silent: str) -> float | None:
     """Return how long the addresses were silent, None when it was not told."""
     found = _SILENT.fullmatch(silent)
