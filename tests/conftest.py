@@ -62,6 +62,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     history = getattr(used.get("pair"), "history", None)
     if history is not None and report.when == "call":
         history.save(HISTORIES / f"{name}.json")
+        measured = [(f"{item.name}: {what}", f"{value:.3g}") for what, value in history.figures]
+        report.user_properties.extend(measured)
     if report.failed and report.when in ("setup", "call") and made is not None:
         folder = ARTIFACTS / name
         try:
@@ -72,3 +74,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
         except Exception as error:
             report.sections.append(("artifacts", f"could not be collected: {error}"))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured, whoever ran them."""
+    reports = [one for one in terminalreporter.getreports("passed") if one.when == "call"]
+    found = [figure for one in reports for figure in one.user_properties]
+    if found:
+        terminalreporter.section("figures")
+        for name, value in found:
+            terminalreporter.write_line(f"{name}: {value}")

@@ -69,6 +69,8 @@ class Plan:
     beside: int = 1
     """Rounds of the peers."""
     count: int = CONNECTIONS
+    drawn: bool = True
+    """Whether one more crash, under one client's connection, is to be drawn."""
 
     def peer(self) -> Plan:
         """What is run beside it."""
@@ -84,7 +86,9 @@ FULL = Plan(MODES, SCHEDULERS, AGES, 20, LOSSES, 10, beside=5)
 """180 crashes, of some 22 s: 20 for each mode and scheduler; 45 of each peer."""
 TRIES = 3
 """A busy machine may fail to open the connections or to boot in time; that says nothing about a failover."""
-QUICK = Plan(MODES[1:2], SCHEDULERS[1:2], AGES[:1], 1, LOSSES[:1], 1)
+QUICK = Plan(MODES[1:2], SCHEDULERS[1:2], AGES, 1, LOSSES[:1], 1)
+ONCE = replace(QUICK, losses=[], drawn=False)
+"""What every run of the tests measures."""
 
 
 def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS)) -> list[Figure]:
@@ -137,7 +141,9 @@ def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome) -> None:
         if (seen := _again(partial(measure.hand_over, lab, subject, vip, plan.count), what)) is not None:
             say(f"bench: {what}: {seen.lost} lost, {seen.unanswered} datagrams, pause {seen.pause:.2f} s")
             results.handovers.append(seen)
-    results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2:-1], 10), f"{subject.name}: to be drawn")
+    if plan.drawn:
+        what = f"{subject.name}: to be drawn"
+        results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2:-1], 10), what)
     for percent in plan.losses:
         what = f"{subject.name}: mirroring with {percent} % loss"
         if (share := _again(partial(mirrored, lab, subject, vip, percent, plan.count), what)) is not None:

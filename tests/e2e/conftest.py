@@ -31,7 +31,7 @@ def three() -> Iterator[Lab]:
 
 
 READY = pytest.StashKey[bool]()
-"""Whether the second lab was ready again after the last test; before the first, nothing is served."""
+"""Whether the second lab was ready again after the last test; not there before the first, when nothing is served."""
 
 
 @pytest.fixture
@@ -51,6 +51,18 @@ def pair(three: Lab, request: pytest.FixtureRequest) -> Iterator[Pair]:
     stash[READY] = True
     yield made
     made.heal()
+
+
+@pytest.fixture
+def bare(three: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The second lab, for a test that sets up its own virtual servers and clears them away."""
+    stash = request.session.stash
+    if not stash.get(READY, True):
+        three.down()
+        three.up()
+    yield three
+    if READY in stash:
+        del stash[READY]  # whether it serves as before, the next test finds out
 
 
 @pytest.hookimpl(wrapper=True)

@@ -146,6 +146,11 @@ class History:
         return Owners(address, [one for one in tenures(self.seen) if one.address == address])
 
     @property
+    def figures(self) -> list[tuple[str, float]]:
+        """What was measured: those events that have a value."""
+        return [(one["what"], one["value"]) for one in self.events if "value" in one]
+
+    @property
     def addresses(self) -> list[str]:
         return sorted({one.address for one in self.seen})
 
