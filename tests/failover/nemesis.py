@@ -223,6 +223,23 @@ def _step(lab: Lab, director: str, seconds: int) -> None:
 
 
 @contextmanager
+def beside_kube_proxy(lab: Lab, *hosts: str) -> Iterator[None]:
+    """What kube-proxy has on every node: of what is forwarded, packets of no connection that is tracked are dropped."""
+    rule = "FORWARD -m conntrack --ctstate INVALID -j DROP"
+    try:
+        for name in hosts:
+            lab.host(name).run("\n".join(f"set -e; {program} -A {rule}" for program in IPTABLES))
+        yield
+    finally:
+        for name in hosts:
+            if lab.guest_of(name).alive:
+                lab.host(name).run("\n".join(f"{program} -D {rule}" for program in IPTABLES), check=False)
+
+
+IPTABLES = ("iptables-legacy", "ip6tables-legacy")
+
+
+@contextmanager
 def without_api(lab: Lab) -> Iterator[float]:
     """No API server."""
     began = time.time()

@@ -74,7 +74,7 @@ def test_an_idle_udp_flow_that_is_translated_is_forgotten_by_nobody_before_ipvs(
     protocol: Protocol, translate: bool, seconds: str | None
 ) -> None:
     service = ServiceKey(protocol, ip_address("198.18.0.100"), 53)
-    assert director(["eth0"], [service], translate=translate, expire=False).get(UDP_IDLE) == seconds
+    assert director(["eth0"], [service], nat=True, translate=translate, expire=False).get(UDP_IDLE) == seconds
     assert UDP_IDLE in names(["eth0"]), "it is read, and so put back"
 
 

@@ -224,7 +224,7 @@ class Programmer:
         circumstances = Circumstances(
             self._attempts.suspended(now),
             leaving,
-            tracking=settings.TRACKING in self.owned.sysctls and actual.sysctls.get(settings.TRACKING) == "1",
+            tracking=bool(actual.rules.tracked),
             uplinks=settings.uplinks(actual),
             mtus=self._mtus,
             own=vrrp.own_addresses(actual),

@@ -207,7 +207,9 @@ def union(parts: Iterable[Part], circumstances: Circumstances) -> State:
     expire = (circumstances.leaving or purging) and not circumstances.repairing
     sysctls: dict[str, str] = {settings.EXPIRE: "1"} if purging else {}
     if services:
-        sysctls |= settings.director(links, services, translate=tracking, expire=expire)
+        sysctls |= settings.director(
+            links, services, nat=any(part.nat for part in listed), translate=tracking, expire=expire
+        )
     if own_links:
         sysctls |= settings.real_server(sorted(circumstances.uplinks), sorted(own_links), services)
     return State(

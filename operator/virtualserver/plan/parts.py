@@ -14,6 +14,7 @@ from virtualserver.model.types import (
     Admission,
     Clamp,
     Decapsulation,
+    ForwardingMethod,
     IPAddress,
     LinkAddress,
     OwnLink,
@@ -23,7 +24,7 @@ from virtualserver.model.types import (
     ServiceKey,
 )
 from virtualserver.plan.diff import Subject
-from virtualserver.plan.forwarding import from_director
+from virtualserver.plan.forwarding import direct, from_director
 from virtualserver.plan.shares import RealServerPlan
 from virtualserver.plan.world import DirectorGroup, Node
 
@@ -39,7 +40,7 @@ class Part:
 
     ``virtual``: addresses that the active director of its group holds, and every director must be able to.
     ``translated``: services whose connections get the director's own source address.
-    ``sealed``: addresses that take nothing from the kernel's own tunnel devices.
+    ``sealed``: addresses that take nothing from the kernel's own tunnel devices. ``nat``: packets are rewritten here.
     """
 
     services: Mapping[ServiceKey, Service] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Part:
     clamps: frozenset[Clamp] = frozenset()
     sealed: frozenset[IPAddress] = frozenset()
     virtual: frozenset[LinkAddress] = frozenset()
+    nat: bool = False
 
     @property
     def subjects(self) -> Iterable[Subject]:
@@ -70,7 +72,13 @@ def director(
     }
     nat = spec.forwarding.nat
     translated = frozenset(services) if nat and nat.source_translation else frozenset()
-    return Part(services, translated=translated, virtual=_addresses(spec, group))
+    return Part(services, translated=translated, virtual=_addresses(spec, group), nat=_rewrites(spec, services))
+
+
+def _rewrites(spec: VirtualServerSpec, services: Mapping[ServiceKey, Service]) -> bool:
+    """Tell whether a director rewrites packets: by the mode, or to pods of its own."""
+    found = (content.method for service in services.values() for content in service.destinations.values())
+    return not direct(spec.forwarding) or ForwardingMethod.NAT in found
 
 
 def virtual_services(spec: VirtualServerSpec, ports: Iterable[Port]) -> Iterable[tuple[Port, ServiceKey]]:

@@ -109,7 +109,7 @@ def part(half: Half, services: Mapping[ServiceKey, Service]) -> Part:
     held = {LinkAddress(HOLDER, address, address.max_prefixlen) for address in half.addresses}
     own_links = {HOLDER: OwnLink(LinkKind.DUMMY)}
     if half.forwarding.mode is not ForwardingMode.TUNNEL:
-        return Part(services, frozenset(held), frozenset(), own_links)
+        return Part(services, frozenset(held), frozenset(), own_links, nat=bool(services))
     wrapping = tunnel(half.forwarding)
     received = reception(_ways(half, wrapping))
     if any(address.version == 4 for address in half.addresses):
@@ -123,6 +123,7 @@ def part(half: Half, services: Mapping[ServiceKey, Service]) -> Part:
         received.admissions,
         frozenset(Clamp(address, _segment(half, wrapping, address.version)) for address in half.addresses),
         frozenset(half.addresses),
+        nat=bool(services),
     )
 
 

@@ -25,12 +25,14 @@ ADVERTISEMENTS = "net.ipv6.conf.*.accept_ra"
 
 
 def director(
-    links: Iterable[str], services: Collection[ServiceKey], *, translate: bool, expire: bool
+    links: Iterable[str], services: Collection[ServiceKey], *, nat: bool, translate: bool, expire: bool
 ) -> dict[str, str]:
-    """Return the settings of a director that serves ``services`` over ``links``."""
+    """Return the settings of a node that serves ``services`` over ``links``; ``nat``: some of them by NAT."""
     wanted = {
-        # Source translation is conntrack's work; without it conntrack only costs.
-        TRACKING: "1" if translate else "0",
+        # Where the node tracks connections at all (kube-proxy makes it), IPVS must tell what it rewrites: an answer
+        # that belongs to nothing is INVALID, and kube-proxy drops those that the node forwards. Of the other modes
+        # answers take another way, so a connection would seem to be half open, and its packets INVALID instead.
+        TRACKING: "1" if nat else "0",
         # 0: connections wait while a service is repaired. 1: those to a dead real server end at once.
         EXPIRE: "1" if expire else "0",
         # A quiesced real server gets no new connections from persistence either.
@@ -119,7 +121,7 @@ def uplinks(actual: State) -> frozenset[str]:
 
 def names(links: Iterable[str], uplinks: Iterable[str] = (), own_links: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of every setting that may be ours on a node that holds addresses on ``links``."""
-    fixed = (*director((), (), translate=False, expire=False), *_forwarding({4, 6}), *_send_redirects(links))
+    fixed = (*director((), (), nat=False, translate=False, expire=False), *_forwarding({4, 6}), *_send_redirects(links))
     return (*fixed, UDP_IDLE, *MIRRORING, *real_server(sorted(uplinks), sorted(own_links)))
 
 
