@@ -202,9 +202,12 @@ def await_(condition: Callable[[], object], seconds: float = 5.0) -> None:
         time.sleep(0.02)
 
 
+_PORTS = iter(random.sample(range(20000, 60000), 40000))
+"""In random order, for the schedulers that look at them; none twice, for it may still be in use."""
+
+
 def _connect(server: IPAddress, source: str = "") -> socket.socket:
-    port = random.randrange(20000, 60000)
-    connection = socket.create_connection((str(server), PORT), timeout=3, source_address=(source, port))
+    connection = socket.create_connection((str(server), PORT), timeout=3, source_address=(source, next(_PORTS)))
     assert connection.recv(100).endswith(b"\n")
     return connection
 
