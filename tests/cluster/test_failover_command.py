@@ -152,6 +152,20 @@ async def test_a_person_hands_the_addresses_over_and_sees_how_long_that_took(ben
         assert (code, said) == (1, "virtualserver failover: there is no DirectorGroup 'elsewhere'\n")
 
 
+async def test_a_request_written_by_kubectl_once_is_not_in_the_way_and_goes_with_the_next(
+    bench: Bench, person: Path
+) -> None:
+    async with directors(bench) as made:
+        patch = '{"status":{"failoverRequest":{"id":"by-hand","reason":"r","to":"director-2"}}}'
+        how = ("--subresource=status", "--type=merge", "-p", patch)
+        await asyncio.to_thread(bench.server.kubectl, "patch", "directorgroup", "default", *how)
+        await until(lambda: status(bench).get("activeDirector") == made.active == "director-2", 3, "it is done")
+        code, said = await command(person, "failover", "default", "--reason", "back")
+        assert code == 0, said
+        assert "could not" not in said
+        assert "failoverRequest" not in status(bench)
+
+
 async def test_a_drill_measures_there_and_back(bench: Bench, person: Path) -> None:
     async with directors(bench) as made:
         code, said = await command(person, "drill", "default", "--times", "2")

@@ -54,11 +54,12 @@ class Ours:
         self._in_step()
 
     def hand_over(self) -> None:
-        """What `virtualserver failover` writes."""
-        asked = {"id": f"bench-{time.time_ns()}", "reason": "benchmark"}
-        patch = json.dumps({"status": {"failoverRequest": asked}})
-        how = ["--subresource=status", "--type=merge", "--field-manager=virtualserver-failover"]
-        self.lab.kubectl("patch", "directorgroup", "default", *how, "-p", patch)
+        """Write what `virtualserver failover` writes."""
+        self._ask({"id": f"bench-{time.time_ns()}", "reason": "benchmark"})
+
+    def _ask(self, request: dict[str, str] | None) -> None:
+        patch = json.dumps({"status": {"failoverRequest": request}})
+        self.lab.kubectl("patch", "directorgroup", "default", "--subresource=status", "--type=merge", "-p", patch)
 
     def table_empty(self) -> None:
         """Clients reset their connections when they end, and the kernel forgets those after 10 s.
@@ -73,6 +74,7 @@ class Ours:
 
     def close(self) -> None:
         self._delete()
+        self._ask(None)
         self.lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(MANIFESTS / "directorgroup.yaml"))
 
     def _forgotten(self) -> bool:

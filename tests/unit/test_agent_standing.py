@@ -82,14 +82,16 @@ def test_who_is_active_has_all_connections_until_its_term_has_ended(tmp_path: Pa
     assert case.mirror.lapsed == GROUP, "what it is given while it forgets is lost again"
 
 
-def asked(role: str, interval: str = "100ms", request: str = "7", more: Json | None = None) -> World:
+def asked(
+    role: str, interval: str = "100ms", request: str = "7", more: Json | None = None, last: Json | None = None
+) -> World:
     """Another director that was asked to take over, is ready to, and says so."""
     group = director_group(vrrp={"routerId": 51, "advertisementInterval": interval})
     entries = [
         {"node": "director-1", "role": role, "reason": "", "message": "", "caughtUp": request},
         {"node": "director-2", "role": "Standby", "reason": "", "message": "", "caughtUp": request},
     ]
-    group["status"] |= {"directors": entries}
+    group["status"] |= {"directors": entries} | ({"lastFailover": last} if last else {})
     group["status"] |= {"failoverRequest": {"id": request, "to": "", "reason": "r", **(more or {})}} if request else {}
     return store(groups=[group], nodes=[node(), node("director-2", "10.0.0.12")]).world()
 
@@ -117,6 +119,19 @@ def test_a_director_that_let_go_in_vain_does_not_do_so_again(tmp_path: Path) -> 
     for case.now in (11.0, 14.0):
         found = case.standings.look(asked("Active", request="8"), "director-1", ACTIVE)
     assert found.overdue == GROUP, "another request is another matter"
+
+
+def test_a_request_that_was_answered_is_not_done_again_after_the_next_failover(tmp_path: Path) -> None:
+    """It was written by hand, and nobody has taken it back."""
+    case = Case(tmp_path)
+    case.standings.look(asked("Active", request=""), "director-1", ACTIVE)
+    assert not case.standings.look(asked("Active"), "director-1", ACTIVE).lapsed
+    failover = {"node": "director-2", "reason": "Requested", "message": "r", "request": "7"}
+    case.standings.look(asked("Standby", last=failover), "director-1", State())
+    crash = {"node": "director-1", "reason": "DirectorLost", "message": "m"}
+    for case.now in (100.0, 101.0):
+        found = case.standings.look(asked("Active", last=crash), "director-1", ACTIVE)
+        assert (found.lapsed, found.overdue) == (frozenset({"7"}), frozenset())
 
 
 @pytest.mark.parametrize(("interval", "more"), [("5s", {}), ("100ms", {"letGoFirst": True})])

@@ -88,6 +88,7 @@ class Standings:
         self._terms, self._steadiness, self._mirroring, self._clock = terms, steadiness, mirroring, clock
         self._ability, self._past = ability, past
         self._asked: dict[str, float] = {}
+        self._answered: dict[str, str] = {}
         self._given: dict[str, float] = {}
         self._awaited: dict[str, float] = {}
         self._in_vain: dict[str, tuple[str, str]] = {}
@@ -110,7 +111,7 @@ class Standings:
             purging,
             frozenset(self._behind(groups.keys() - active - given_up, actual) & set(mirrored)),
             self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now)),
-            frozenset(one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN),
+            self._lapsed(now),
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
             lacking=self._ability.counts,
@@ -131,13 +132,23 @@ class Standings:
         return replace(standing, hesitant=hesitant, staying=staying)
 
     def _note_requests(self, groups: Mapping[str, DirectorGroup], now: float) -> None:
-        """Remember when each request and each offer was first seen: what stands when an agent begins is an old one."""
+        """Remember when each request and each offer was first seen: what stands when an agent begins is an old one.
+
+        A request that was answered stays so when the next failover, a crash say, takes the answer's place in the
+        status; whoever wrote the request by hand may never take it back.
+        """
+        last = {name: group.ownership.last for name, group in groups.items()}
+        self._answered |= {name: one.request for name, one in last.items() if one is not None and one.request}
         standing = {(name, one) for name, group in groups.items() for one in _asked(group)}
         asked = {one for _, one in standing}
         self._asked = {one: since for one, since in self._asked.items() if one in asked}
         for name, one in standing:
             self._asked.setdefault(one, now if name in self._known else -ANSWER_WITHIN)
         self._known |= groups.keys()
+
+    def _lapsed(self, now: float) -> frozenset[str]:
+        late = (one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN)
+        return frozenset([*late, *self._answered.values()])
 
     def _displaces(
         self, world: World, node: str, groups: Mapping[str, DirectorGroup], standing: Standing, now: float

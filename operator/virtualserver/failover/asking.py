@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import FailoverRequest
-from virtualserver.cluster.errors import ApiError, NotFound, Unreachable
+from virtualserver.cluster.errors import ApiError, Conflict, NotFound, Unreachable
 from virtualserver.cluster.resources import DIRECTOR_GROUPS, Resource
 from virtualserver.cluster.status import utc_now
 from virtualserver.failover.choice import Done, FailedError, RefusedError, answer, comes_back, in_step, target
@@ -28,6 +28,8 @@ MANAGER = "virtualserver-failover"
 
 EVERY = 0.2
 """Seconds between two looks at the status."""
+TRIES = 10
+"""To take a request back while others write the status."""
 
 
 class Asked(Protocol):
@@ -41,6 +43,10 @@ class Asked(Protocol):
         self, resource: Resource, key: ObjectKey, body: Json, field_manager: str, /
     ) -> dict[str, Any]:
         """Server-side apply to ``/status`` with force; returns the object as it is then."""
+        ...
+
+    async def patch_status(self, resource: Resource, key: ObjectKey, body: Json, /) -> dict[str, Any]:
+        """Merge-patch ``/status``; raises Conflict when the object is not as ``metadata.resourceVersion`` says."""
         ...
 
 
@@ -140,11 +146,29 @@ class Asking:
 
     async def _withdraw(self, request: str) -> None:
         """Take a request back, unless another one stands in its place."""
+        why: object = "the status changed each time"
         try:
-            if (await self.look()).request == request:
-                await self.api.apply_status(DIRECTOR_GROUPS, self._key, DIRECTOR_GROUPS.identity(self._key), MANAGER)
+            for _ in range(TRIES):
+                if await self._withdrawn(request):
+                    return
         except (ApiError, RefusedError) as error:
-            self.say(f"could not take the request {request} back, it may still be done: {error}")
+            why = error
+        self.say(f"could not take the request {request} back, it may still be done: {why}")
+
+    async def _withdrawn(self, request: str) -> bool:
+        """Remove a request from the status that was read; return False when somebody has written it meanwhile.
+
+        By a merge patch: an apply leaves what somebody else has written there too, by ``kubectl patch`` once.
+        """
+        found = await self._read()
+        if group_seen(found.get("status") or {}).request != request:
+            return True
+        body = {"metadata": {"resourceVersion": found["metadata"].get("resourceVersion")}}
+        try:
+            await self.api.patch_status(DIRECTOR_GROUPS, self._key, body | {"status": {"failoverRequest": None}})
+        except Conflict:  # directors report all the time
+            return False
+        return True
 
     async def _answered(self, request: str) -> Done:
         told: set[str] = set()
