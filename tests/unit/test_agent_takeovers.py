@@ -19,8 +19,15 @@ ACTIVE = Standing(active=frozenset({"default"}))
 TOLD = {"node": "director-1", "before": "director-2", "reason": "DirectorLost", "message": "m", "silent": "0.230s"}
 
 
-def world(last: dict[str, Any] | None = None, *, cordoned: bool = False, says: dict[str, Any] | None = None) -> World:
+def world(
+    last: dict[str, Any] | None = None,
+    *,
+    cordoned: bool = False,
+    says: dict[str, Any] | None = None,
+    asked: dict[str, Any] | None = None,
+) -> World:
     group = director_group()
+    group["status"] |= {"failoverRequest": asked} if asked is not None else {}
     group["status"] |= {"directors": [says]} if says is not None else {}
     group["status"] |= {"lastFailover": last} if last is not None else {}
     other = node("director-2", "10.0.0.12")
@@ -64,6 +71,18 @@ def test_why_it_became_active_and_for_how_long_nobody_was(
     made.look(world(cordoned=cordoned), NO_STANDING)
     found = made.look(world(cordoned=cordoned), ACTIVE)["default"]
     assert (found.before, found.reason, found.silent) == ("director-2", reason, silent)
+
+
+@pytest.mark.parametrize(("pending_before", "reason"), [(True, "Requested"), (False, "Preempted")])
+def test_a_request_is_answered_by_a_node_that_notices_late_that_it_has_taken_over(
+    pending_before: bool, reason: str
+) -> None:
+    """A thousand addresses on a slow machine: the round in which they came began in time, and ended too late."""
+    made, lapsed = takeovers(Before(250, continues=True)), frozenset({"7"})
+    known = world(asked={"id": "7", "reason": "new firmware"})
+    made.look(known, NO_STANDING if pending_before else Standing(lapsed=lapsed))
+    found = made.look(known, Standing(active=frozenset({"default"}), lapsed=lapsed))["default"]
+    assert (found.reason, found.request) == (reason, "7" if pending_before else None)
 
 
 def test_who_yields_because_it_cannot_serve_all_is_told_so() -> None:

@@ -15,6 +15,7 @@ from virtualserver.api.reasons import Reason
 from virtualserver.model.failover import Heard
 from virtualserver.plan import directors, vrrp
 from virtualserver.plan.eligibility import Standing, pending
+from virtualserver.plan.reports import Request
 from virtualserver.plan.world import DirectorGroup, World
 
 BESIDE = 1.0
@@ -53,6 +54,7 @@ class Takeovers:
         self.rivals: Mapping[str, str] = {}
         """By group, who else is heard to be active, for longer than a hand-over takes."""
         self._rivals: dict[str, float] = {}
+        self._pending: Mapping[str, Request | None] = {}
 
     def look(self, world: World, standing: Standing) -> Mapping[str, Failover]:
         """Return how each of this node's terms began, as far as it is known."""
@@ -70,6 +72,7 @@ class Takeovers:
             one = self._failovers[name]
             self._failovers[name] = self._answered(world.groups[name], standing, one)
         self.rivals = dict(self._find_rivals(world, standing))
+        self._pending = {name: pending(group, standing) for name, group in world.groups.items()}
         return {name: one for name, one in self._failovers.items() if name in standing.active}
 
     def _find_rivals(self, world: World, standing: Standing) -> Iterator[tuple[str, str]]:
@@ -85,9 +88,7 @@ class Takeovers:
         router = vrrp.router_id(group)
         heard = self._witness.heard(router)
         silent = self._silent(router, heard)
-        request = pending(group, standing)
-        if request is not None and request.to not in ("", self._node):
-            request = None
+        request = self._request(group, standing)
         before = _sender(world, group, heard) if heard is not None else None
         yielded = self._yielded(world, group, before) if before is not None else ""
         reason, message = _why(heard, request.reason if request is not None else "", yielded)
@@ -100,6 +101,13 @@ class Takeovers:
             silent=f"{silent:.3f}s" if silent is not None else None,
             request=request.id if request is not None else None,
         )
+
+    def _request(self, group: DirectorGroup, standing: Standing) -> Request | None:
+        """Return the request that this term answers; it may have lapsed after the addresses came, before this look."""
+        request = group.ownership.request
+        if request is None or request.to not in ("", self._node):
+            return None
+        return request if request in (pending(group, standing), self._pending.get(group.name)) else None
 
     def _yielded(self, world: World, group: DirectorGroup, before: str) -> str:
         """Return why the director before gives the addresses to this one while it lives; "" when it does not."""
