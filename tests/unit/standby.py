@@ -43,9 +43,20 @@ def threads_are_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "to_thread", call)
 
 
-def line(port: int, state: str = "ESTABLISHED", expires: int = 880, server: str = "C6120115", origin: str = "") -> str:
+def line(
+    port: int,
+    state: str = "ESTABLISHED",
+    expires: int = 880,
+    server: str = "C6120115",
+    origin: str = "",
+    client: str = "C6120002",
+) -> str:
     """A connection of 198.18.0.2 to 198.18.0.100:80 through 198.18.1.21, as the kernel prints it."""
-    return f"TCP C6120002 {port:04X} C6120064 0050 {server} 0050 {state:11s} {origin or 'LOCAL':6s} {expires:7d}"
+    return f"TCP {client} {port:04X} C6120064 0050 {server} 0050 {state:11s} {origin or 'LOCAL':6s} {expires:7d}"
+
+
+def _hex(address: IPAddress) -> str:
+    return f"{int(address):08X}"
 
 
 class Case:
@@ -58,6 +69,7 @@ class Case:
         self.lost = 0
         self.refusal, self.break_off, self.slowness = "", "", 0.0
         self.is_taken, self.wakes, self.asked = True, 0, 0
+        self.at_ask: Callable[[], object] = lambda: None
         group = director_group()
         group["status"]["failoverRequest"] = {"id": request, "reason": "r"} if request else None
         servers = [virtual_server(connectionMirroring=True, **spec)]
@@ -86,6 +98,7 @@ class Case:
         if self.refusal:
             raise PeerError(self.refusal)
         await asyncio.sleep(self.slowness)
+        self.at_ask()
         yield self.theirs[:first]
         if self.break_off:
             raise PeerError(self.break_off)
@@ -95,12 +108,14 @@ class Case:
         self.injected += [one.client_port for one in connections]
         arrived = connections[self.lost :]
         self.lost = max(0, self.lost - len(connections))
-        self.own |= {line(one.client_port, one.state, origin="SYNC") for one in arrived if not self._keeps(one)}
+        taken = (one for one in arrived if not self._keeps(one))
+        self.own |= {line(one.client_port, one.state, origin="SYNC", client=_hex(one.client)) for one in taken}
         return 1
 
     def _keeps(self, one: Connection) -> bool:
         """As the kernel does: of a client's template that is there all stays but the time that it lasts."""
-        there = [found for found in self.own if one.template and " 0000 C6120064" in found]
+        client = f" {_hex(one.client)} 0000 C6120064"
+        there = [found for found in self.own if one.template and client in found]
         if there and one.expires == 1:
             self.own.remove(there[0])
         return bool(there) or (one.template and one.expires == 1)

@@ -79,6 +79,25 @@ def test_a_client_that_is_kept_elsewhere_is_kept_where_the_active_director_keeps
     following(case, check)
 
 
+def test_clients_that_come_all_the_time_do_not_delay_catching_up() -> None:
+    """Of each that has come since, the template is missing for a moment; only what stays missing is in the way."""
+    case = Case(*range(1000, 1100), persistence={"type": "SourceAddress", "timeout": "90s"})
+    clients = iter(range(0xC6120003, 0xC6120060))
+
+    def come() -> None:
+        case.theirs.append(line(0, "ASSURED", client=f"{next(clients):08X}"))
+
+    case.at_ask = come
+
+    async def check() -> None:
+        await asyncio.sleep(1)
+        assert not case.mirror.behind(GROUP)
+        assert case.asked <= 2, "the whole table once, and a sample"
+        assert len([one for one in case.own if " 0000 C6120064" in one]) == 1
+
+    following(case, check)
+
+
 def test_what_began_while_nothing_could_be_received_is_fetched() -> None:
     """As while the connections of another group of the node are being forgotten."""
     case = Case(*range(1000, 1020))

@@ -44,8 +44,8 @@ PASSES, LONGEST, SETTLE = 4, 600.0, 0.3
 """Times that the whole table is asked for at most; seconds for all of that; and for the receiver to take its part."""
 
 ENDING, ENDED = 1, 1.5
-"""In the second of these times persistence templates that are still missing are given a second to live, and are looked
-for after so many: the kernel keeps one that sends the client to another real server, and only renews it
+"""In the second of these times persistence templates that were handed on in vain are given a second to live, and are
+looked for after so many: the kernel keeps one that sends the client to another real server, and only renews it
 (``ip_vs_sync.c``: ``ip_vs_proc_conn``)."""
 
 TICK = 0.25
@@ -58,7 +58,7 @@ _RETRY = 1.0
 _SHARE = 10
 """Comparing a large table takes long, and so does getting it: at most a tenth of the time is spent on either."""
 
-Take = Callable[[Connection], Connection | None]
+Take = Callable[[int, Connection], Connection | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +233,16 @@ class Follower:
     async def _catch_up(self, view: View, receiver: SyncDaemon) -> bool:
         """Get all connections of the active director that can be had here; returns whether nearly all are here."""
         take, wanted, lacking, began = mirroring.taker(view.actual.services), set[int](), 0, self._clock()
-        own = await self._own()
+        own, stuck = await self._own(), frozenset[int]()
         for number in range(PASSES):
-            ending = number == ENDING
-            wanted, injected, templates = await self._pull(view, _ended(take) if ending else take, own, receiver)
+            ending = stuck if number == ENDING else frozenset()
+            wanted, injected, templates = await self._pull(view, _ended(take, ending), own, receiver)
             if injected:
                 await asyncio.sleep(ENDED if ending else SETTLE)
                 own = await self._own()
             lacking = len(wanted - own)
-            if not injected or (not templates and mirroring.enough(len(wanted), lacking)):
+            stuck = frozenset(templates - own)
+            if not injected or (not stuck and mirroring.enough(len(wanted), lacking)):
                 break
         self._pulled = self._clock()
         # what does not come, as where a real server is down here only, is asked for less and less often
@@ -255,25 +256,28 @@ class Follower:
             self._measured = self.report = mirroring.report(self._asked, len(wanted), lacking, EVERY)
         return enough
 
-    async def _pull(self, view: View, take: Take, own: set[int], receiver: SyncDaemon) -> tuple[set[int], int, int]:
-        """Hand on what is not in ``own``; returns the keys of what should be there then, how many were handed, and how
-        many of these are templates."""
-        wanted, injected, templates = set[int](), 0, 0
+    async def _pull(
+        self, view: View, take: Take, own: set[int], receiver: SyncDaemon
+    ) -> tuple[set[int], int, set[int]]:
+        """Hand on what is not in ``own``; returns the keys of what should be there then, how many were handed on, and
+        the keys of those that are templates."""
+        wanted, injected, templates = set[int](), 0, set[int]()
         async with aclosing(self._ask(view, None)) as parts:
             async for part in parts:
                 keys, lacking = await asyncio.to_thread(self._take_over, part, take, own, receiver)
                 wanted |= keys
                 injected += len(lacking)
-                templates += sum(one.template for one in lacking)
+                templates.update(key for key, one in lacking.items() if one.template)
         return wanted, injected, templates
 
     def _take_over(
         self, part: list[str], take: Take, own: set[int], receiver: SyncDaemon
-    ) -> tuple[set[int], list[Connection]]:
+    ) -> tuple[set[int], dict[int, Connection]]:
         found = connections.keys(part)
-        lacking = [taken for key, one in found.items() if key not in own and (taken := take(one)) is not None]
+        missing = ((key, take(key, one)) for key, one in found.items() if key not in own)
+        lacking = {key: taken for key, taken in missing if taken is not None}
         if lacking:
-            self._hands.inject(lacking, receiver)
+            self._hands.inject(list(lacking.values()), receiver)
         return _counted(found), lacking
 
     async def _compare(self, view: View) -> None:
@@ -341,12 +345,13 @@ class Follower:
         return sorted(found.items(), key=lambda one: (source not in one[1], one[0] != group.active))
 
 
-def _ended(take: Take) -> Take:
-    """Return what takes a template for a moment only: the same client's, which may send it elsewhere, ends with it."""
+def _ended(take: Callable[[Connection], Connection | None], ending: frozenset[int]) -> Take:
+    """Return what takes templates of these keys for a moment only: the same client's, which may send it elsewhere, ends
+    with them."""
 
-    def ended(one: Connection) -> Connection | None:
+    def ended(key: int, one: Connection) -> Connection | None:
         taken = take(one)
-        return taken._replace(expires=1) if taken is not None and taken.template else taken
+        return taken._replace(expires=1) if taken is not None and key in ending else taken
 
     return ended
 
