@@ -77,10 +77,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests measured, whoever ran them."""
-    reports = [one for one in terminalreporter.getreports("passed") if one.when == "call"]
-    found = [figure for one in reports for figure in one.user_properties]
-    if found:
-        terminalreporter.section("figures")
-        for name, value in found:
-            terminalreporter.write_line(f"{name}: {value}")
+    """What tests measured, whoever ran them; and why some had to be run again."""
+    measured = [one for one in terminalreporter.getreports("passed") if one.when == "call"]
+    figures = [f"{name}: {value}" for one in measured for name, value in one.user_properties]
+    again = [f"{one.nodeid}: {_reason(one)}" for one in terminalreporter.getreports("rerun")]
+    _section(terminalreporter, "figures", figures)
+    _section(terminalreporter, "why tests were run again", again)
+
+
+def _section(reporter: pytest.TerminalReporter, title: str, lines: list[str]) -> None:
+    if lines:
+        reporter.section(title)
+        for line in lines:
+            reporter.write_line(line)
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """What failed, in a line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return " | ".join(str(crash.message if crash is not None else report.longrepr).splitlines()[:3])
