@@ -41,7 +41,7 @@ class Directors:
         self.active = NODES[0]
         self.obj: Json = {}
         self.obeying = True
-        self.answered: set[str] = set()
+        self.answered: dict[str, Json] = {}
 
     def replace(self, kind: str, objects: list[Json]) -> None:
         for obj in objects:
@@ -54,7 +54,7 @@ class Directors:
         status = obj.get("status") or {}
         request = status.get("failoverRequest") or {}
         if request and self.obeying and request["id"] not in self.answered:
-            self.answered.add(request["id"])  # the answer may not be written yet when the next view comes
+            self.answered[request["id"]] = request  # the answer may not be written yet when the next view comes
             before, self.active = self.active, next(node for node in NODES if node != self.active)
             told = Failover(
                 time=None,
@@ -163,6 +163,7 @@ async def test_a_request_written_by_kubectl_once_is_not_in_the_way_and_goes_with
         code, said = await command(person, "failover", "default", "--reason", "back")
         assert code == 0, said
         assert "could not" not in said
+        assert "to" not in list(made.answered.values())[-1], "that was for the other one"
         assert "failoverRequest" not in status(bench)
 
 

@@ -43,22 +43,22 @@ class Group:
             raise NotFound(404, "not found")
         return director_group(vrrp=self.vrrp) | {"status": copy.deepcopy(self.status)}
 
-    async def apply_status(self, _: Resource, __: ObjectKey, body: Json, manager: str) -> dict[str, Any]:
+    async def patch_status(self, _: Resource, __: ObjectKey, body: Json, manager: str) -> dict[str, Any]:
         assert manager == MANAGER
-        request = body.get("status", {}).get("failoverRequest")
+        wanted = body["status"]["failoverRequest"]
+        if wanted is None:
+            self.withdrawals += 1
+            if self.withdrawals <= self.reports:
+                raise Conflict(409, "the object has been modified")
+            self.status.pop("failoverRequest", None)
+            return dict(body)
+        request = self.status.get("failoverRequest", {}) | wanted
+        request = {name: value for name, value in request.items() if value is not None}
         self.status["failoverRequest"] = request
         self.requests.append(request)
         self.at_request()
         if self.slow is not None:
             asyncio.get_running_loop().call_later(self.slow, self._hand_over, request)
-        return dict(body)
-
-    async def patch_status(self, _: Resource, __: ObjectKey, body: Json) -> dict[str, Any]:
-        assert body["status"] == {"failoverRequest": None}
-        self.withdrawals += 1
-        if self.withdrawals <= self.reports:
-            raise Conflict(409, "the object has been modified")
-        self.status.pop("failoverRequest", None)
         return dict(body)
 
     def _hand_over(self, request: Status) -> None:
@@ -124,6 +124,13 @@ def test_a_request_is_taken_back_although_directors_report_at_the_same_time(caps
     restless.reports = 1000
     assert failover(restless) == 0
     assert "it may still be done: the status changed each time" in capsys.readouterr().out
+
+
+def test_nothing_of_a_request_that_somebody_left_there_is_asked_for_again() -> None:
+    group = Group(ONE, TWO)
+    group.status["failoverRequest"] = {"id": "old", "reason": "r", "to": "director-1", "letGoFirst": True}
+    assert failover(group) == 0
+    assert group.requests[0].keys() == {"id", "reason", "requested"}
 
 
 def test_a_request_of_somebody_else_stays() -> None:

@@ -128,9 +128,10 @@ class Api:
         """Merge-patch an object."""
         return await self._json(_Request("PATCH", resource.path(key), body=body, content_type=MERGE))
 
-    async def patch_status(self, resource: Resource, key: ObjectKey, body: Json) -> dict[str, Any]:
-        """Merge-patch an object's ``/status``: what is null there goes, whoever has applied it."""
-        return await self._json(_Request("PATCH", resource.path(key, "status"), body=body, content_type=MERGE))
+    async def patch_status(self, resource: Resource, key: ObjectKey, body: Json, field_manager: str) -> dict[str, Any]:
+        """Merge-patch an object's ``/status``: what is null there goes, whoever has written it."""
+        query = [("fieldManager", field_manager)]
+        return await self._json(_Request("PATCH", resource.path(key, "status"), query, body, MERGE))
 
     async def _ready(self) -> bool:
         """Return whether the API server answers; a refusal (4xx) is an answer, 500 says "not ready yet"."""

@@ -39,13 +39,9 @@ class Asked(Protocol):
         """Return one object as it is now."""
         ...
 
-    async def apply_status(
+    async def patch_status(
         self, resource: Resource, key: ObjectKey, body: Json, field_manager: str, /
     ) -> dict[str, Any]:
-        """Server-side apply to ``/status`` with force; returns the object as it is then."""
-        ...
-
-    async def patch_status(self, resource: Resource, key: ObjectKey, body: Json, /) -> dict[str, Any]:
         """Merge-patch ``/status``; raises Conflict when the object is not as ``metadata.resourceVersion`` says."""
         ...
 
@@ -136,10 +132,13 @@ class Asking:
 
     @contextlib.asynccontextmanager
     async def _standing(self, asked: FailoverRequest) -> AsyncIterator[None]:
-        """Let a request stand while the context lasts."""
-        body = DIRECTOR_GROUPS.identity(self._key) | {"status": {"failoverRequest": asked.wire()}}
+        """Let a request stand while the context lasts.
+
+        By merge patches: server-side apply would leave parts of one that somebody has written by ``kubectl patch``.
+        """
+        whole = asked.model_dump(mode="json", by_alias=True)  # null for what must not stay of another one
         try:
-            await self.api.apply_status(DIRECTOR_GROUPS, self._key, body, MANAGER)
+            await self._write({"status": {"failoverRequest": whole}})
             yield
         finally:
             await asyncio.shield(self._withdraw(asked.id))
@@ -156,19 +155,19 @@ class Asking:
         self.say(f"could not take the request {request} back, it may still be done: {why}")
 
     async def _withdrawn(self, request: str) -> bool:
-        """Remove a request from the status that was read; return False when somebody has written it meanwhile.
-
-        By a merge patch: an apply leaves what somebody else has written there too, by ``kubectl patch`` once.
-        """
+        """Remove a request from the status that was read; return False when somebody has written that meanwhile."""
         found = await self._read()
         if group_seen(found.get("status") or {}).request != request:
             return True
-        body = {"metadata": {"resourceVersion": found["metadata"].get("resourceVersion")}}
+        version = {"resourceVersion": found["metadata"].get("resourceVersion")}
         try:
-            await self.api.patch_status(DIRECTOR_GROUPS, self._key, body | {"status": {"failoverRequest": None}})
+            await self._write({"metadata": version, "status": {"failoverRequest": None}})
         except Conflict:  # directors report all the time
             return False
         return True
+
+    async def _write(self, body: Json) -> None:
+        await self.api.patch_status(DIRECTOR_GROUPS, self._key, body, MANAGER)
 
     async def _answered(self, request: str) -> Done:
         told: set[str] = set()
