@@ -151,7 +151,7 @@ class Pair:
         self.change({"vrrp": settings}, group)
         line = f"advert_int {int(settings['advertisementInterval'].removesuffix('ms')) / 1000:g}\n"
         for name in DIRECTORS:
-            eventually(partial(self._configured, name, line), 15, f"{name}: {line}")
+            eventually(partial(self._configured, name, line), 60, f"{name}: {line}")
 
     def change(self, spec: Json, group: str = "default") -> None:
         """Merge into the group's spec."""
