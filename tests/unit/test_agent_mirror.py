@@ -79,6 +79,22 @@ def test_a_client_that_is_kept_elsewhere_is_kept_where_the_active_director_keeps
     following(case, check)
 
 
+def test_what_began_while_the_active_director_was_not_heard_is_fetched_as_soon_as_it_is() -> None:
+    """This node's link was cut for a while: it may have to take over at any time."""
+    case = Case(*range(1000, 1100))
+
+    async def check() -> None:
+        await asyncio.sleep(20)
+        case.is_taken = False
+        await asyncio.sleep(60)
+        case.theirs += [line(port) for port in range(5000, 5100)]
+        case.is_taken = True
+        await asyncio.sleep(1)
+        assert len(case.own) == 200
+
+    following(case, check)
+
+
 def test_clients_that_come_all_the_time_do_not_delay_catching_up() -> None:
     """Of each that has come since, the template is missing for a moment; only what stays missing is in the way."""
     case = Case(*range(1000, 1100), persistence={"type": "SourceAddress", "timeout": "90s"})

@@ -156,6 +156,7 @@ class Follower:
             return True
         if now - self._heard_at >= min(PATIENCE, 1 + 4 * seconds(group.spec.vrrp.advertisement_interval)):
             self.caught, self._measured, self.report = True, None, mirroring.alone()
+            self._again, self._look = True, None  # who is heard again has served meanwhile
         return False
 
     def _is_taken(self, group: DirectorGroup) -> bool:
