@@ -134,6 +134,14 @@ def test_a_request_that_was_answered_is_not_done_again_after_the_next_failover(t
         assert (found.lapsed, found.overdue) == (frozenset({"7"}), frozenset())
 
 
+def test_a_request_that_stood_before_the_agent_saw_the_present_world_is_an_old_one(tmp_path: Path) -> None:
+    """The stored world of an agent that was away for hours does not have it."""
+    case = Case(tmp_path)
+    case.standings.look(asked("Active", request=""), "director-2", State(), live=False)
+    assert case.standings.look(asked("Active"), "director-2", State()).lapsed == {"7"}
+    assert "8" not in case.standings.look(asked("Active", request="8"), "director-2", State()).lapsed
+
+
 @pytest.mark.parametrize(("interval", "more"), [("5s", {}), ("100ms", {"letGoFirst": True})])
 def test_who_waits_for_nothing_lets_go_at_once_and_only_once(tmp_path: Path, interval: str, more: Json) -> None:
     case = Case(tmp_path)

@@ -14,6 +14,7 @@ from virtualserver.agent.groupreports import GroupReports
 from virtualserver.agent.healthbook import HealthBook, Watch
 from virtualserver.agent.programmer import Programmer, Round
 from virtualserver.agent.record import RecordError
+from virtualserver.agent.source import STORED
 from virtualserver.agent.standing import Standings
 from virtualserver.agent.view import View
 from virtualserver.api.reasons import Reason
@@ -223,7 +224,8 @@ class Loop:
         if self._watched_version != self._judged_version:
             self._watch(actual)
             self._watched_version = self._judged_version
-        self._standing = self._standings.look(self._world, self._node, actual, self._mirrored)
+        live = self._judged_version != STORED
+        self._standing = self._standings.look(self._world, self._node, actual, self._mirrored, live=live)
         circumstances = replace(circumstances, standing=self._standing)
         basis = (self._judged_version, self._book.version, circumstances)
         if self._planned is None or self._planned[0] != basis:

@@ -14,6 +14,8 @@ from virtualserver.plan.world import World
 
 log = logging.getLogger(__name__)
 
+STORED = -1
+"""Version of what the last run knew."""
 SAVE_EVERY = 1.0
 """Seconds between two writes of the stored state at most."""
 
@@ -30,8 +32,8 @@ class StoredSource:
 
     @property
     def version(self) -> int:
-        """A number that is different whenever ``world`` is; -1 stands for the stored state."""
-        return self.live.version if self.complete else -1
+        """A number that is different whenever ``world`` is; ``STORED`` stands for the stored state."""
+        return self.live.version if self.complete else STORED
 
     @property
     def complete(self) -> bool:

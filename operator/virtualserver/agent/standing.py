@@ -95,16 +95,18 @@ class Standings:
         self._insists: dict[str, float] = {}
         self._known: set[str] = set()
 
-    def look(self, world: World, node: str, actual: State, mirrored: Collection[str] = ()) -> Standing:
+    def look(
+        self, world: World, node: str, actual: State, mirrored: Collection[str] = (), *, live: bool = True
+    ) -> Standing:
         """Return this node's standing; ``mirrored`` are the groups with connections that are mirrored.
 
-        Raises KernelError and RecordError.
+        ``live``: the world is the present one, and not what the last run knew. Raises KernelError and RecordError.
         """
         now = self._clock()
         active, purging, former = self._terms.look(world, node, actual)
         self._mirroring.lapse(active | purging)
         groups = directed_groups(world, node)
-        self._note_requests(groups, now)
+        self._note_requests(groups, now, live)
         given_up = former & self._in_vain.keys()  # its kernel has the connections still
         standing = Standing(
             active,
@@ -131,7 +133,7 @@ class Standings:
             staying = {name: min(found[name], STAYING) for name in standing.active & found.keys()}
         return replace(standing, hesitant=hesitant, staying=staying)
 
-    def _note_requests(self, groups: Mapping[str, DirectorGroup], now: float) -> None:
+    def _note_requests(self, groups: Mapping[str, DirectorGroup], now: float, live: bool) -> None:
         """Remember when each request and each offer was first seen: what stands when an agent begins is an old one.
 
         A request that was answered stays so when the next failover, a crash say, takes the answer's place in the
@@ -144,7 +146,7 @@ class Standings:
         self._asked = {one: since for one, since in self._asked.items() if one in asked}
         for name, one in standing:
             self._asked.setdefault(one, now if name in self._known else -ANSWER_WITHIN)
-        self._known |= groups.keys()
+        self._known |= groups.keys() if live else set()
 
     def _lapsed(self, now: float) -> frozenset[str]:
         late = (one for one, since in self._asked.items() if now - since >= ANSWER_WITHIN)
