@@ -306,6 +306,12 @@ def test_a_standby_that_is_not_meant_stays_out_of_the_way_of_the_one_that_is() -
     assert found.reason is Reason.FAILOVER_REQUESTED
 
 
+def test_a_failover_to_one_that_cannot_take_over_keeps_nobody_from_it() -> None:
+    """The active director may die before the request lapses."""
+    known = world(entry("director-2", "NotReady"), entry("director-3"), request=REQUEST)
+    assert barred(known, known.groups["default"], "director-3", Standing()) is None
+
+
 @pytest.mark.parametrize(
     ("actual", "standing", "found", "expected"),
     [

@@ -150,7 +150,8 @@ def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Sta
     if group.name in standing.active:
         yields = _lets_go(world, group, node, standing)
     else:
-        yields = bool(request.to) and group.name not in standing.former  # who let go takes back what nobody wants
+        able = any(one.node == request.to for one in _having(world, group, GroupRole.STANDBY))
+        yields = able and group.name not in standing.former  # who let go takes back what nobody wants
     return Finding(False, Reason.FAILOVER_REQUESTED, f"a failover was asked for: {request.reason}") if yields else None
 
 
