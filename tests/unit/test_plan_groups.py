@@ -12,7 +12,7 @@ from virtualserver.model.failover import token
 from virtualserver.model.types import State
 from virtualserver.plan import desired, vrrp
 from virtualserver.plan.findings import Finding
-from virtualserver.plan.groups import judge
+from virtualserver.plan.groups import judge, serving
 from virtualserver.plan.health import UNMONITORED
 
 OLD, YOUNG = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -162,3 +162,11 @@ def test_preferred_nodes_that_are_no_directors_are_told() -> None:
     assert judged(director_group(vrrp=spec))["default"].message == (
         "directors: director-2, director-1; spec.vrrp.preferredNodes: not among them: director-9"
     )
+
+
+def test_groups_of_one_world_are_judged_once_and_those_of_another_anew() -> None:
+    """A round asks for each of a hundred groups several times."""
+    one = store(groups=[director_group()], nodes=[node()]).world()
+    other = store(groups=[director_group("other")], nodes=[node()]).world()
+    assert serving(one) is serving(one)
+    assert (set(serving(other)), set(serving(one))) == ({"other"}, {"default"})

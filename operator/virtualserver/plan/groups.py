@@ -45,9 +45,20 @@ def judge(world: World) -> dict[str, Finding]:
 
 
 def serving(world: World) -> Mapping[str, DirectorGroup]:
-    """Return the groups that are accepted, by name."""
-    findings = judge(world)
-    return {name: group for name, group in world.groups.items() if findings[name].ok}
+    """Return the groups that are accepted, by name.
+
+    The last answer is remembered: it is asked for several times for each group of the same world, and to judge all of a
+    hundred groups each time takes seconds.
+    """
+    global _last_served
+    last = _last_served
+    if last is None or last[0] is not world:
+        findings = judge(world)
+        last = _last_served = (world, {name: group for name, group in world.groups.items() if findings[name].ok})
+    return last[1]
+
+
+_last_served: tuple[World, Mapping[str, DirectorGroup]] | None = None
 
 
 def sync_id(spec: DirectorGroupSpec) -> int:
