@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from failover import forge
-from virtualserver.kernel.advertisements import Advertisement, parse, unwrap
+from virtualserver.kernel.advertisements import Advertisement, Arrival, parse, unwrap
 from virtualserver.kernel.attributes import attribute
 from virtualserver.kernel.ownership import Ownership
 from virtualserver.model.failover import Heard, token
@@ -55,7 +55,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.it = Ownership(lambda: None, lambda: self.now)
+        self.it = Ownership(lambda: None, lambda _: "eth0", lambda: self.now)
 
     def at(self, moment: float, kind: int, index: int = 1, host: str = "127.118.115.51") -> bool:
         self.now = moment
@@ -65,7 +65,7 @@ class Watched:
         return self.it._take(kind, message, 0, len(message))
 
     def hear(self, moment: float, priority: int = 249) -> None:
-        self.it._heard[51] = (moment, OTHER, Advertisement(51, priority, 0.1))
+        self.it._heard[51] = Arrival(moment, OTHER, "eth0", Advertisement(51, priority, 0.1))
 
 
 class TestMoments:

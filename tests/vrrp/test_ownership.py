@@ -53,7 +53,7 @@ def test_the_own_advertisements_are_nobody_elses(tmp_path: Path) -> None:
         only.start()
 
         async def listen() -> tuple[Heard | None, float | None]:
-            it = Ownership(lambda: None)
+            it = Ownership(lambda: None, on_eth0)
             it.start()
             await asyncio.to_thread(allow_from_outside, only)
             await asyncio.sleep(1.5)
@@ -92,7 +92,7 @@ def test_two_that_were_both_active_while_parted_are_found_when_they_meet(tmp_pat
 
         async def watch() -> bool:
             found = asyncio.Event()
-            it = Ownership(lambda: found.set() if it.rival(ROUTER) is not None else None)
+            it = Ownership(lambda: found.set() if it.rival(ROUTER) is not None else None, on_eth0)
             it.start()
             second.part()
             await asyncio.to_thread(eventually, second.holds)
@@ -119,14 +119,7 @@ def test_what_is_broken_is_heard_by_nobody(tmp_path: Path, version: int) -> None
             one.start()
             allow(one)
             eventually(active.holds)
-        source, address = (
-            (f"198.18.0.{stranger.number}", "127.118.115.51")
-            if version == 4
-            else (
-                stranger.run("ip -6 -br address show eth0 scope link").split()[2].partition("/")[0],
-                f"fe80::7673:{ROUTER:x}",
-            )
-        )
+        source, address = ends(stranger, version)
         whole = forge.advertisement(source, ROUTER, 254, 0.1, address)
         broken = [whole[:size] for size in range(len(whole))]
         broken += [
@@ -134,7 +127,7 @@ def test_what_is_broken_is_heard_by_nobody(tmp_path: Path, version: int) -> None
         ]
 
         async def listen() -> tuple[Heard | None, int]:
-            it = Ownership(lambda: None)
+            it = Ownership(lambda: None, on_eth0)
             it.start()
             await asyncio.to_thread(stranger.call, lambda: _send(broken, version))
             await asyncio.sleep(0.5)
@@ -146,6 +139,42 @@ def test_what_is_broken_is_heard_by_nobody(tmp_path: Path, version: int) -> None
 
         assert active.call(lambda: asyncio.run(listen())) == (None, 1), "of the broken ones none was heard or heeded"
         eventually(lambda: len(history([active], TOKEN)) > 1)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_same_id_on_another_link_is_another_virtual_router(tmp_path: Path, version: int) -> None:
+    """A keepalived of the node's own, for the API server's address say, on the link that is not the group's."""
+    with segment(tmp_path) as [director, stranger]:
+        director.instances = (Instance(GROUP, ROUTER, "eth0", 100, 3, 250, version=version, addresses=VIP),)
+        director.do(ConfigureInstances(director.instances))
+        director.start()
+        allow(director)
+        eventually(director.holds)
+        source, address = ends(stranger, version)
+        whole = forge.advertisement(source, ROUTER, 254, 0.1, address)
+
+        async def listen() -> list[Heard | None]:
+            links = ["eth1", "eth0"]
+            made = [Ownership(lambda: None, lambda _, link=link: link) for link in links]  # type: ignore[misc]  # bound
+            for it in made:
+                it.start()
+            await asyncio.to_thread(stranger.call, lambda: _send([whole], version))
+            await asyncio.to_thread(eventually, lambda: made[1].heard(ROUTER) is not None)
+            for it in made:
+                it.close()
+            return [it.heard(ROUTER) for it in made]
+
+        other, group = director.call(lambda: asyncio.run(listen()))
+        assert other is None
+        assert group is not None
+
+
+def ends(stranger: Director, version: int) -> tuple[str, str]:
+    """From which address a director sends, and what it announces."""
+    if version == 4:
+        return f"198.18.0.{stranger.number}", "127.118.115.51"
+    found = stranger.run("ip -6 -br address show eth0 scope link").split()[2].partition("/")[0]
+    return found, f"fe80::7673:{ROUTER:x}"
 
 
 def _send(messages: list[bytes], version: int) -> None:
@@ -161,6 +190,10 @@ def _send(messages: list[bytes], version: int) -> None:
             sender.sendto(one, (forge.VRRP_GROUP if version == 4 else forge.VRRP_GROUP6, 0))
 
 
+def on_eth0(_router: int) -> str:
+    return "eth0"
+
+
 def allow(director: Director) -> None:
     eventually(lambda: director.call(lambda: director.kernel.apply([Allow(GROUP)]))[0].ok)
 
@@ -173,7 +206,7 @@ def allow_from_outside(director: Director) -> None:
 async def _watch(strike: object) -> tuple[float, Heard | None, float | None]:
     """Watch until the token is here after the strike; return how long ago the loop was woken then."""
     woken = asyncio.Event()
-    it = Ownership(woken.set)
+    it = Ownership(woken.set, on_eth0)
     it.start()
     await asyncio.sleep(0.5)
     woken.clear()

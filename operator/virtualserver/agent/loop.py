@@ -21,7 +21,7 @@ from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.model.types import State
-from virtualserver.plan import desired, settings
+from virtualserver.plan import desired, settings, vrrp
 from virtualserver.plan.desired import Circumstances, Plan
 from virtualserver.plan.eligibility import NO_STANDING
 from virtualserver.plan.faults import Fault
@@ -114,6 +114,8 @@ class Loop:
         self._standing = NO_STANDING
         self._faults: Mapping[ObjectKey, tuple[Fault, ...]] = {}
         self.last_round: float | None = None
+        self.routers: Mapping[int, str] = {}
+        """Links on which virtual routers of this node speak, by their ids."""
         self._failed: str | None = None
 
     def wake(self) -> None:
@@ -180,6 +182,7 @@ class Loop:
             self._world = self._source.world()
             self._verdicts = judge(self._world)
             self._mirrored = mirrored(self._world, self._verdicts)
+            self.routers = vrrp.routers(self._world, self._node)
         self._busy = True
         try:
             complete = self._source.complete

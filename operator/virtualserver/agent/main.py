@@ -84,7 +84,7 @@ async def _run(chosen: Settings) -> None:
     monitors = Runner(MONITORS, take)
     programmer = Programmer(kernel, record, time.monotonic)
     reporter = ClusterReporter(statuses, groups, events)
-    ownership = Ownership(lambda: loop.wake())
+    ownership = Ownership(lambda: loop.wake(), lambda router: loop.routers.get(router))
     terms = Terms(kernel, record, ownership.taken, time.monotonic)
     peers = HttpPeers(chosen.health_port)
     hands = Hands(connections.lines, inject)

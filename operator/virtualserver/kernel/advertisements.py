@@ -9,8 +9,10 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from virtualserver.kernel.icmp import checksum
 from virtualserver.model.failover import VRRP_PROTOCOL
@@ -25,6 +27,16 @@ _SIZE = 8 + 255 * 16 + 60
 """Bytes of the longest one, with the header of an IPv4 packet."""
 _CHECKSUM_AT = 6
 _IPV6_CHECKSUM = 7
+_IP_PKTINFO = 8
+
+
+class Arrival(NamedTuple):
+    """An advertisement, the moment at which it came (monotonic clock), and by which link; "" when that is gone."""
+
+    time: float
+    source: IPAddress
+    link: str
+    said: Advertisement
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,10 @@ class Ear:
         try:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            if version == 6:
+            if version == 4:
+                self._socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            else:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
                 # from now on the kernel drops those whose checksum is wrong (RFC 3542, 3.1)
                 self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_CHECKSUM, _CHECKSUM_AT)
@@ -86,8 +101,8 @@ class Ear:
         """Close the socket."""
         self._socket.close()
 
-    def hear(self) -> tuple[float, IPAddress, Advertisement] | None:
-        """Return when the next advertisement arrived (monotonic clock), from whom, and what it says; None: no more.
+    def hear(self) -> Arrival | None:
+        """Return the next advertisement, None when there is no more.
 
         Raises OSError. A reader that comes late gets the time of arrival all the same.
         """
@@ -99,7 +114,7 @@ class Ear:
             hops, message = unwrap(data) if self._version == 4 else (_hops(said), data)
             found = parse(message, self._version)
             if found is not None and hops == _SEGMENT_ONLY:
-                return _arrival(said), ip_address(peer[0].partition("%")[0]), found
+                return Arrival(_moment(said), ip_address(peer[0].partition("%")[0]), _link(said), found)
 
 
 def _hops(said: list[tuple[int, int, bytes]]) -> int:
@@ -107,7 +122,17 @@ def _hops(said: list[tuple[int, int, bytes]]) -> int:
     return next((int(struct.unpack_from("=i", data)[0]) for data in values), 0)
 
 
-def _arrival(said: list[tuple[int, int, bytes]]) -> float:
+def _link(said: list[tuple[int, int, bytes]]) -> str:
+    """Return the name of the link by which a packet came (``ip(7)``: ``in_pktinfo``; RFC 3542, 6.2)."""
+    for level, kind, data in said:
+        at = {(socket.IPPROTO_IP, _IP_PKTINFO): 0, (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO): 16}.get((level, kind))
+        if at is not None:
+            with suppress(OSError):
+                return socket.if_indextoname(struct.unpack_from("=I", data, at)[0])
+    return ""
+
+
+def _moment(said: list[tuple[int, int, bytes]]) -> float:
     """Return the moment of arrival on the monotonic clock; the kernel notes it on the wall clock, read just now."""
     now = time.monotonic()
     for level, kind, data in said:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from virtualserver.kernel.advertisements import Advertisement, Ear
+from virtualserver.kernel.advertisements import Arrival, Ear
 from virtualserver.kernel.attributes import MalformedMessageError, messages
 from virtualserver.kernel.links import IFF_LOWER_UP, IFF_UP, Links, decode_address, decode_link
 from virtualserver.kernel.port import KernelError
@@ -36,14 +36,23 @@ many intervals without an advertisement the other one counts as silent."""
 
 
 class Ownership:
-    """``start`` and ``close`` belong to the event loop, as does ``wake``, which is called after each change."""
+    """``start`` and ``close`` belong to the event loop, as does ``wake``, which is called after each change.
 
-    def __init__(self, wake: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._wake, self._clock = wake, clock
+    ``where`` returns the link on which a virtual router of this node speaks, None for one that is none of its: the same
+    id on another link is another virtual router, a keepalived of the node's own for the API server's address, say.
+    """
+
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        where: Callable[[int], str | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wake, self._where, self._clock = wake, where, clock
         self._addresses: dict[IPAddress, set[tuple[int, int]]] = {}
         self._links: dict[int, tuple[str, int]] = {}
         self._since: dict[int, float | None] = {}
-        self._heard: dict[int, tuple[float, IPAddress, Advertisement]] = {}
+        self._heard: dict[int, Arrival] = {}
         self._ears: list[Ear] = []
         self._routes: socket.socket | None = None
 
@@ -53,7 +62,7 @@ class Ownership:
         """Return the last advertisement of another director for a virtual router, None when there was none."""
         if router_id not in self._heard:
             return None
-        moment, source, said = self._heard[router_id]
+        moment, source, _, said = self._heard[router_id]
         since = self._since.get(router_id)
         # before the second one is overdue nobody takes over from silence, but only from a lower priority
         continues = since is not None and said.priority > 0 and since - moment < 1.5 * said.interval
@@ -68,14 +77,14 @@ class Ownership:
         heard = self.heard(router_id)
         if heard is None or router_id in self._since or heard.priority == 0:
             return False
-        return self._clock() - heard.time < _SILENT * self._heard[router_id][2].interval
+        return self._clock() - heard.time < _SILENT * self._heard[router_id].said.interval
 
     def rival(self, router_id: int) -> Heard | None:
         """Return what was last heard of another director that is active although this one is, None when none is."""
         heard = self.heard(router_id)
         if heard is None or router_id not in self._since or heard.priority == 0:
             return None
-        since, interval = self._since[router_id], self._heard[router_id][2].interval
+        since, interval = self._since[router_id], self._heard[router_id].said.interval
         beside = since is None or heard.time > since + _OVERLAP
         return heard if beside and self._clock() - heard.time < _SILENT * interval else None
 
@@ -111,12 +120,12 @@ class Ownership:
     def _listen(self, ear: Ear) -> None:
         with suppress(OSError):
             while (found := ear.hear()) is not None:
-                _, source, said = found
-                if source in self._addresses:
+                router = found.said.router_id
+                if found.source in self._addresses or found.link != self._where(router):
                     continue
-                alone = self.rival(said.router_id) is None
-                self._heard[said.router_id] = found
-                if alone and self.rival(said.router_id) is not None:
+                alone = self.rival(router) is None
+                self._heard[router] = found
+                if alone and self.rival(router) is not None:
                     self._wake()
 
     def _changed(self) -> None:

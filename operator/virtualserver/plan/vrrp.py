@@ -79,6 +79,15 @@ def router_id(group: DirectorGroup) -> int:
     return group.spec.vrrp.router_id
 
 
+def routers(world: World, node: str) -> dict[int, str]:
+    """Return the links on which a node's virtual routers speak, by their ids."""
+    return {
+        group.spec.vrrp.router_id: group.spec.interface
+        for group in serving(world).values()
+        if group.spec is not None and node in directors.members(group, world.nodes)
+    }
+
+
 def down_time(spec: DirectorGroupSpec) -> float:
     """Return the seconds without an advertisement after which a standby takes over, at most."""
     return (spec.vrrp.missed_advertisements + 1) * seconds(spec.vrrp.advertisement_interval)
