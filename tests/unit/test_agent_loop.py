@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,24 @@ async def test_a_director_whose_kernel_cannot_be_read_is_not_ready_and_says_why_
         assert not made.unready
         running.cancel()
     assert [record.message for record in caplog.records].count("round failed") == 1
+
+
+async def test_a_director_that_has_old_connections_to_forget_is_not_ready_meanwhile(tmp_path: Path) -> None:
+    """An upgrade would go on to the active one, which hands over to nobody."""
+    kernel = FakeKernel()
+    kernel.kept[ip_address(SERVER["spec"]["addresses"][0])] = 7
+    kernel.addresses.add(token(51))
+    made, _ = loop(tmp_path, kernel, taken=True)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(made.run())
+        while made.unready != "it does not have the connections yet: default":
+            made.wake()
+            await asyncio.sleep(0.01)
+        kernel.kept.clear()
+        while made.unready:
+            made.wake()
+            await asyncio.sleep(0.01)
+        running.cancel()
 
 
 async def test_a_node_without_ipvs_that_has_nothing_to_do_is_ready(tmp_path: Path) -> None:

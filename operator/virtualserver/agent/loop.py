@@ -145,13 +145,19 @@ class Loop:
 
     @property
     def unready(self) -> str:
-        """Why this node cannot do its part; "" when it can, or has none: not every node must have IPVS."""
+        """Why this node cannot do its part; "" when it can, or has none: not every node must have IPVS.
+
+        An upgrade goes on to the next node, which may be the active director, when this one is ready: not while it gets
+        connections, which ends.
+        """
         if self._failed is None:
             return "no round has been finished yet"
         concerned = self._seen is not None and (
             self._seen.plan.here or desired.directed_groups(self._world, self._node)
         )
-        return self._failed if concerned else ""
+        getting = (self._standing.behind - self._standing.active) | self._standing.purging
+        lacks = f"it does not have the connections yet: {', '.join(sorted(getting))}" if getting else ""
+        return self._failed or lacks if concerned else ""
 
     async def run(self) -> None:
         """Look again for ever; ends only by cancellation."""
