@@ -59,6 +59,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     used = getattr(item, "funcargs", {})
     made = next((one for one in used.values() if isinstance(one, Lab)), None)
     name = item.nodeid.replace("/", "_").replace("::", "-")[-100:]
+    if (attempt := getattr(item, "execution_count", 1)) > 1:
+        name += f"-try-{attempt}"
     history = getattr(used.get("pair"), "history", None)
     if history is not None and report.when == "call":
         history.save(HISTORIES / f"{name}.json")
