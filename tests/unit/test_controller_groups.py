@@ -74,8 +74,15 @@ def test_a_director_that_is_not_ready_is_named_with_its_reason() -> None:
 
 
 def test_two_that_are_ready_are_well() -> None:
-    found = degraded(seen(ONE, TWO), 16)
+    found = degraded(seen(ONE, TWO), 16, ["director-1", "director-2"])
     assert (found.ok, found.reason, found.message) == (False, "DirectorsReady", "directors that are ready: 2")
+
+
+def test_a_node_with_the_labels_whose_agent_never_reports_is_named() -> None:
+    """The chart may keep agents from it; others do not know whose VRRP to take as long as it may be a director."""
+    found = degraded(seen(ONE, TWO), 16, ["director-1", "director-2", "worker-7"])
+    assert (found.ok, found.reason) == (True, "DirectorUnreachable")
+    assert found.message.startswith("worker-7 would be a director by its labels, but its agent has never reported")
 
 
 @pytest.mark.parametrize(

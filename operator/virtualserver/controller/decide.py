@@ -126,7 +126,7 @@ def group_status(
     ]
     most = group.spec.max_directors if group.spec else len(members)
     if accepted.ok:
-        wrong = groups.degraded(seen, most) if contradicted is None else groups.doubted(seen)
+        wrong = groups.degraded(seen, most, members) if contradicted is None else groups.doubted(seen)
     else:  # what keeps it from having a director at all is what people look for first
         wrong = Finding(True, accepted.reason, accepted.message)
     if wrong is not None:

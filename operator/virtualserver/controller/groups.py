@@ -28,8 +28,8 @@ def available(seen: GroupSeen) -> tuple[Finding, bool]:
     return Finding(False, Reason.NO_ACTIVE_DIRECTOR, f"no director is active: {said}"), True
 
 
-def degraded(seen: GroupSeen, most: int) -> Finding:
-    """Return what is wrong with a group that may have ``most`` directors; ``ok`` says that something is."""
+def degraded(seen: GroupSeen, most: int, members: Iterable[str] = ()) -> Finding:
+    """Return what is wrong with a group of these nodes, ``most`` of them directors; ``ok`` says that something is."""
     active, standbys = seen.having(GroupRole.ACTIVE), seen.having(GroupRole.STANDBY)
     if len(active) > 1:
         text = f"{_names(active)} all say that they are active: do VRRP's packets pass between them?"
@@ -48,6 +48,12 @@ def degraded(seen: GroupSeen, most: int) -> Finding:
     ready = len(active) + len(standbys)
     if ready < min(2, most):
         return Finding(True, Reason.NO_STANDBY, f"directors that are ready: {ready}; none could take over")
+    if never := sorted(set(members) - {one.node for one in seen.directors}):
+        text = (
+            f"{', '.join(never)} would be a director by its labels, but its agent has never reported: does one run "
+            "there? Until then VRRP is taken from everybody on the link"
+        )
+        return Finding(True, Reason.DIRECTOR_UNREACHABLE, text)
     return Finding(False, Reason.DIRECTORS_READY, f"directors that are ready: {ready}")
 
 
