@@ -25,6 +25,7 @@ from virtualserver.plan.world import World
 OWN = frozenset({LinkAddress("eth0", ip_address("198.18.0.11"), 24), LinkAddress("eth0", ip_address("fe80::11"), 64)})
 VIP = LinkAddress("eth0", ip_address("198.18.0.100"), 32)
 ROUTER = {"a": Instance("a", 51, "eth0", 100, 3, 250, links=("eth0", "eth1"))}
+UNICAST = {"unicast": True}
 REQUEST = {"id": "7", "to": "director-2", "reason": "new memory"}
 
 
@@ -96,6 +97,20 @@ def test_unicast_goes_to_the_others_addresses_on_the_same_network() -> None:
     said = entry("director-2", "Standby", "198.18.0.12", "198.18.1.12")
     one = planned(world(said, vrrp={"unicast": True})).state.instances["default"]
     assert (str(one.source), [str(peer) for peer in one.peers]) == ("198.18.0.11", ["198.18.0.12"])
+
+
+def test_with_unicast_a_new_address_is_not_spoken_from_before_the_others_know_it() -> None:
+    """A second lease, say, that sorts before the address from which it has spoken: it would be taken for a stranger."""
+    own = OWN | {LinkAddress("eth0", ip_address("198.18.0.5"), 24)}
+
+    def source(*told: str) -> str:
+        known = world(entry("director-1", "Active", *told), entry("director-2", "Standby", "198.18.0.12"), vrrp=UNICAST)
+        plan = desired.plan(known, judge(known), lambda *_: UNMONITORED, "director-1", Circumstances(own=own))
+        return str(plan.state.instances["default"].source)
+
+    assert source("198.18.0.11", "fe80::11") == "198.18.0.11"
+    assert source("198.18.0.5", "198.18.0.11") == "198.18.0.5"
+    assert source() == "198.18.0.5", "it has told nobody anything"
 
 
 def test_with_unicast_and_nobody_to_send_to_it_is_not_ready() -> None:

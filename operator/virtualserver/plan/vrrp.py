@@ -34,7 +34,10 @@ def instance(
     source: IPAddress | None = None
     peers: tuple[IPAddress, ...] = ()
     if settings.unicast:
-        source = next((one.address for one in here if one.address.version == version), None)
+        # the others drop what comes from an address that they do not know yet: one that has just come is used later
+        known = _known(group, node, world.nodes)
+        ours = sorted((one for one in here if one.address.version == version), key=lambda one: one.address not in known)
+        source = next((one.address for one in ours), None)
         peers = tuple(peer for peer in _peers(world, group, node, here) if peer.version == version)
     return Instance(
         group.name,
