@@ -110,7 +110,8 @@ def store(**objects: list[Json]) -> Store:
 def standings(kernel: Kernel, record: Record, taken: bool = False) -> Standings:
     """What a node is to its groups by its kernel alone; ``taken``: another director is active in all of them."""
     terms = Terms(kernel, record, lambda _: taken, lambda: 0.0)
-    return Standings(terms, Steadiness(), Nobody(), Lacking("director-1", lambda: 0.0), Nobody(), lambda: 0.0)
+    nobody, able = Nobody(), Lacking("director-1", lambda: 0.0)
+    return Standings(terms, Steadiness(), nobody, able, nobody, nobody.silence, lambda: 0.0)
 
 
 class Nobody:
@@ -125,6 +126,9 @@ class Nobody:
         return None
 
     def rival(self, router_id: int) -> Heard | None:
+        return None
+
+    def silence(self, router_id: int) -> float | None:
         return None
 
     def behind(self, group: str) -> bool:

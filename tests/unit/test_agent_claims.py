@@ -52,10 +52,13 @@ class Case:
         one: Failover = LOST,
         priority: int = 250,
         told: Failover | None = LOST,
+        silent: bool = False,
     ) -> int:
         self.now = 10.0 + seconds
         instances = {"default": Instance("default", 51, "eth0", 100, 3, priority)}
-        self.claims.look(self.world(role, told), State(instances=instances), {"default": one})
+        self.claims.look(
+            self.world(role, told), State(instances=instances), {"default": one}, {"default"} if silent else ()
+        )
         assert self.claims.priorities is not None
         return self.claims.priorities.get("default", 0)
 
@@ -66,6 +69,13 @@ def test_more_than_the_one_before_as_long_as_that_may_believe_to_be_active(role:
     assert case.after(1.3, role) == 0, "another group of this node may still be about to notice the same crash"
     assert case.after(1.5, role) == 251
     assert case.after(3600, role) == 251
+
+
+def test_one_that_took_over_late_because_nobody_was_heard_claims_as_much() -> None:
+    """The one before may only have been paused; the wait was this node's own."""
+    assert Case(silent=4.5).after(1.5) == 0, "it was parted itself"
+    assert Case(silent=4.5).after(1.5, silent=True) == 251
+    assert Case(silent=9.0).after(1.5, silent=True) == 0
 
 
 @pytest.mark.parametrize("role", ["Standby", "NotReady"])

@@ -53,9 +53,12 @@ def world(mirrored: bool = True) -> World:
 class Case:
     def __init__(self, folder: Path, node_name: str = "director-1") -> None:
         self.taken, self.mirror, self.now = False, Behind(), 0.0
+        self.silence: float | None = None
         terms = Terms(FakeKernel(), Record(folder / "record.json"), lambda _: self.taken, lambda: 0.0)
         able = Lacking(node_name, lambda: self.now)
-        self.standings = Standings(terms, Steadiness(), self.mirror, able, Nobody(), lambda: self.now)
+        self.standings = Standings(
+            terms, Steadiness(), self.mirror, able, Nobody(), lambda _: self.silence, lambda: self.now
+        )
 
     def look(self, actual: State, *, mirrored: bool = True) -> Standing:
         return self.standings.look(world(mirrored), "director-1", actual, GROUP if mirrored else ())
@@ -71,6 +74,25 @@ def test_who_may_hold_the_addresses_already_is_not_called_back(tmp_path: Path) -
 
 def test_without_mirroring_nobody_is_behind(tmp_path: Path) -> None:
     assert Case(tmp_path).look(State(), mirrored=False).behind == frozenset()
+
+
+def test_nobody_is_heard_for_longer_than_a_take_over_lasts(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    for case.silence, silent in ((None, False), (2.3, False), (2.5, True)):
+        assert bool(case.look(State()).silent) is silent
+    assert not case.look(State(electing=False)).silent, "its keepalived does not listen"
+
+
+def test_who_took_over_from_silence_goes_on_when_another_one_is_heard_again(tmp_path: Path) -> None:
+    """Otherwise both would let go, each for the other, and forget their connections."""
+    case = Case(tmp_path)
+    case.silence = 3.0
+    assert case.look(State()).silent == GROUP
+    case.silence = 0.0
+    assert case.look(ACTIVE).silent == GROUP
+    assert not case.look(State()).silent
+    case.silence = 3.0
+    assert not case.look(ACTIVE).silent, "it is active for another reason"
 
 
 def test_who_is_active_has_all_connections_until_its_term_has_ended(tmp_path: Path) -> None:

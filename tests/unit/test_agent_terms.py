@@ -175,9 +175,8 @@ def test_addresses_that_are_given_away_on_purpose_are_no_trouble(
     asked = store(virtual_servers=[virtual_server()], groups=[group], nodes=[here]).world()
     case = Case(tmp_path)
     case.taken = False
-    standings = Standings(
-        case.terms, Steadiness(), Nobody(), Lacking("director-1", lambda: case.now), Nobody(), lambda: case.now
-    )
+    able = Lacking("director-1", lambda: case.now)
+    standings = Standings(case.terms, Steadiness(), Nobody(), able, Nobody(), Nobody().silence, lambda: case.now)
     for _ in range(4):
         standings.look(asked, "director-1", ACTIVE)
         case.now += 1

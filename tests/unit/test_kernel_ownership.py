@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from failover import forge
 from virtualserver.kernel.advertisements import Advertisement, Arrival, parse, unwrap
 from virtualserver.kernel.attributes import attribute
+from virtualserver.kernel.links import IFF_LOWER_UP, IFF_UP
 from virtualserver.kernel.ownership import Ownership
 from virtualserver.model.failover import Heard, token
 
 OTHER = ip_address("198.18.0.12")
 PACKET = bytes.fromhex("3133fa01000a00007f767333")
-NEW, GONE = 20, 21
+NEW, GONE, NEW_LINK = 20, 21, 16
 
 
 class TestAdvertisements:
@@ -64,6 +65,12 @@ class Watched:
         message = fixed + attribute(2, address.packed)
         return self.it._take(kind, message, 0, len(message))
 
+    def link(self, moment: float, *, works: bool) -> None:
+        self.now = moment
+        fixed = struct.pack("=BxHiII", 0, 1, 2, IFF_UP | (IFF_LOWER_UP if works else 0), 0)
+        message = fixed + attribute(3, b"eth0\0") + attribute(4, struct.pack("=I", 1500))
+        self.it._take(NEW_LINK, message, 0, len(message))
+
     def hear(self, moment: float, priority: int = 249) -> None:
         self.it._heard[51] = Arrival(moment, OTHER, "eth0", Advertisement(51, priority, 0.1))
 
@@ -92,6 +99,37 @@ class TestMoments:
         watched = Watched()
         assert not watched.at(1.0, NEW, host="fe80::1")
         assert watched.at(1.0, NEW, host="fd00::1")
+
+
+class TestSilence:
+    def test_it_counts_from_the_last_advertisement(self) -> None:
+        watched = Watched()
+        watched.link(1.0, works=True)
+        assert watched.it.silence(51) is None, "nobody was ever heard"
+        watched.hear(2.0)
+        watched.link(4.5, works=True)
+        assert watched.it.silence(51) == 2.5, "nothing new: the link works as before"
+
+    def test_who_has_heard_nobody_since_its_link_works_may_be_deaf(self) -> None:
+        watched = Watched()
+        watched.link(1.0, works=True)
+        watched.hear(2.0)
+        watched.link(3.0, works=False)
+        assert watched.it.silence(51) is None
+        watched.link(9.0, works=True)
+        assert watched.it.silence(51) is None
+        watched.hear(10.0)
+        watched.now = 11.0
+        assert watched.it.silence(51) == 1.0
+
+    def test_when_notifications_are_lost_the_link_may_have_been_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        watched = Watched()
+        watched.link(1.0, works=True)
+        watched.hear(2.0)
+        watched.now = 9.0
+        monkeypatch.setattr(watched.it, "_look", lambda _: watched.it._note_working())
+        watched.it._look_again()
+        assert watched.it.silence(51) is None
 
 
 class TestOthers:

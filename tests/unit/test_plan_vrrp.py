@@ -226,6 +226,26 @@ def test_who_must_not_hold_addresses(known: World, standing: Standing, reason: R
     assert (found.reason if found else None) == reason
 
 
+SILENT = frozenset({"default"})
+
+
+@pytest.mark.parametrize(
+    ("known", "standing"),
+    [
+        (world(entry("director-2", "Active")), Standing(held={"default": "eth0 flaps"}, silent=SILENT)),
+        (world(entry("director-1"), READY, cordoned="director-1"), Standing(silent=SILENT)),
+        (world(READY, request=REQUEST | {"to": "director-2"}), Standing(silent=SILENT)),
+    ],
+)
+def test_whatever_keeps_a_director_from_the_addresses_does_not_when_nobody_is_heard(
+    known: World, standing: Standing
+) -> None:
+    """What the status tells is old where the API server is away, or the active director has just died."""
+    group = known.groups["default"]
+    assert barred(known, group, "director-1", replace(standing, silent=frozenset())) is not None
+    assert barred(known, group, "director-1", standing) is None
+
+
 def test_of_directors_that_are_all_held_down_one_serves_all_the_same() -> None:
     """As when the switch that all of them hang on restarts: who would take over from it is not what it waits for."""
     held = Standing(held={"default": "eth0 flaps"})

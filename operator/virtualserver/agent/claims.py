@@ -6,8 +6,9 @@ two that are active the one that claims more stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
+from virtualserver.agent.standing import TAKE_OVER
 from virtualserver.agent.takeovers import Witness
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import Failover
@@ -26,6 +27,10 @@ keepalived waits anew when it is told of a priority, and the same crash may conc
 AWAY = 1.5
 """Times as long as noticing takes: who was away for longer than that was parted itself, and served nobody."""
 
+LET_IN = 3.0
+"""Seconds until one has the addresses that takes them because nobody is heard: its agent looks once in a while, and its
+keepalived listens anew."""
+
 
 class Claims:
     """``priorities``: what is claimed, by group; None until the first look. ``clock`` is the witness's."""
@@ -35,24 +40,26 @@ class Claims:
         self._terms: dict[str, tuple[Failover, int]] = {}
         self.priorities: Mapping[str, int] | None = None
 
-    def look(self, world: World, actual: State, begun: Mapping[str, Failover]) -> None:
-        """Look again; ``begun`` is how the terms of this node began."""
+    def look(
+        self, world: World, actual: State, begun: Mapping[str, Failover], silent: Collection[str] = frozenset()
+    ) -> None:
+        """Look again; ``begun`` is how the terms of this node began, in ``silent`` groups because nobody was heard."""
         groups = directed_groups(world, self._node)
         if not groups and self.priorities is None:
             return  # the cluster is not known yet
         wait = SETTLED + max((vrrp.down_time(one.spec) for one in groups.values() if one.spec is not None), default=0.0)
         terms = {name: one for name, one in begun.items() if name in groups and _lost(one)}
-        self._terms = {name: self._claim(groups[name], one, actual) for name, one in terms.items()}
+        self._terms = {name: self._claim(groups[name], one, actual, name in silent) for name, one in terms.items()}
         self.priorities = {
             name: claim
             for name, (_, claim) in self._terms.items()
             if claim and self._since(groups[name]) >= wait and not self._is_preempted(world, groups[name])
         }
 
-    def _claim(self, group: DirectorGroup, one: Failover, actual: State) -> tuple[Failover, int]:
+    def _claim(self, group: DirectorGroup, one: Failover, actual: State, silent: bool) -> tuple[Failover, int]:
         """Return what is claimed in a term: 0 for good once the director before has said that it is not active."""
         known = self._terms.get(group.name)
-        claim = known[1] if known is not None and known[0].time == one.time else self._first(group, actual)
+        claim = known[1] if known is not None and known[0].time == one.time else self._first(group, actual, silent)
         told, report = group.last_failover, group.ownership.report(one.before or "")
         if told is None or told.time != one.time:
             return one, claim  # what the status says is older than this term
@@ -66,7 +73,7 @@ class Claims:
         ready = {one.node for one in group.ownership.reports if one.role is GroupRole.STANDBY}
         return group.spec.vrrp.preempt and any(order[name] > order[self._node] for name in ready & order.keys())
 
-    def _first(self, group: DirectorGroup, actual: State) -> int:
+    def _first(self, group: DirectorGroup, actual: State, silent: bool) -> int:
         """Return what is claimed in a term that has just begun; an agent that has just begun goes on with what is."""
         assert group.spec is not None
         router = vrrp.router_id(group)
@@ -74,7 +81,8 @@ class Claims:
         if heard is None or since is None:
             found = actual.instances.get(group.name)
             return min(found.priority, STAYING) if found is not None else 0
-        if since - heard.time > AWAY * vrrp.down_time(group.spec):
+        longest = AWAY * vrrp.down_time(group.spec) + (TAKE_OVER + LET_IN if silent else 0.0)
+        if since - heard.time > longest:
             return 0
         return min(heard.priority + 1, STAYING)
 

@@ -56,7 +56,7 @@ class GroupReports:
         """Say what is so now; ``problems`` are the virtual servers that could not be programmed."""
         self._lacking.look(world, plan, standing, problems)
         failovers = self._takeovers.look(world, standing)
-        self._claims.look(world, actual, failovers)
+        self._claims.look(world, actual, failovers, standing.silent)
         statuses = {name: self._status(world.groups[name], plan, standing, actual, failovers) for name in plan.groups}
         for name in self._said.keys() - statuses.keys():
             self._say(name, None)

@@ -92,7 +92,7 @@ async def _run(chosen: Settings) -> None:
     lacking = Lacking(chosen.node, time.monotonic)
     takeovers = Takeovers(chosen.node, ownership, utc_now, time.monotonic)
     claims = Claims(chosen.node, ownership, time.monotonic)
-    standings = Standings(terms, Steadiness(), mirror, lacking, claims, time.monotonic)
+    standings = Standings(terms, Steadiness(), mirror, lacking, claims, ownership.silence, time.monotonic)
     reports = GroupReports(chosen.node, takeovers, claims, mirror, lacking, reporter.group)
     loop = Loop(chosen.node, source, programmer, standings, reports, reporter, monitors.set_targets, time.monotonic)
     tick = Tick(lambda: (view := loop.view()) is not None and TICK in view.plan.state.services)

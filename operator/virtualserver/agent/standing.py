@@ -14,7 +14,7 @@ from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.directors import STAYING
 from virtualserver.plan.eligibility import Standing, displaces, heir, offer, unwanted
 from virtualserver.plan.groups import serving
-from virtualserver.plan.vrrp import down_time
+from virtualserver.plan.vrrp import down_time, router_id
 from virtualserver.plan.world import DirectorGroup, World
 
 ANSWER_WITHIN = 15.0
@@ -74,7 +74,10 @@ class Past(Protocol):
 
 
 class Standings:
-    """Used in the programmer's thread, once for each plan. Times are seconds of a monotonic clock."""
+    """Used in the programmer's thread, once for each plan. Times are seconds of a monotonic clock.
+
+    ``silence`` returns for how long no other director of a virtual router was heard; None when that says nothing.
+    """
 
     def __init__(
         self,
@@ -83,10 +86,11 @@ class Standings:
         mirroring: Mirroring,
         ability: Ability,
         past: Past,
+        silence: Callable[[int], float | None],
         clock: Callable[[], float],
     ) -> None:
         self._terms, self._steadiness, self._mirroring, self._clock = terms, steadiness, mirroring, clock
-        self._ability, self._past = ability, past
+        self._ability, self._past, self._silence = ability, past, silence
         self._asked: dict[str, float] = {}
         self._answered: dict[str, str] = {}
         self._given: dict[str, float] = {}
@@ -94,6 +98,7 @@ class Standings:
         self._in_vain: dict[str, tuple[str, str]] = {}
         self._insists: dict[str, float] = {}
         self._known: set[str] = set()
+        self._silent: frozenset[str] = frozenset()
 
     def look(
         self, world: World, node: str, actual: State, mirrored: Collection[str] = (), *, live: bool = True
@@ -117,10 +122,29 @@ class Standings:
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
             lacking=self._ability.counts,
+            silent=self._note_silent(groups, active, actual),
         )
         standing = self._resumed(standing, world, node, actual)
         displacing = self._displaces(world, node, groups, standing, now)
         return replace(standing, displacing=displacing, overdue=self._overdue(world, node, standing, now))
+
+    def _note_silent(
+        self, groups: Mapping[str, DirectorGroup], active: frozenset[str], actual: State
+    ) -> frozenset[str]:
+        """Return the groups that nobody holds, for all that is heard, whatever the status tells of who is active.
+
+        Who took over for that goes on as it does: of two that are active the one that claims more stays.
+        """
+        quiet = {
+            name for name, group in groups.items() if name not in active and actual.electing and self._quiet(group)
+        }
+        self._silent = frozenset(quiet | (self._silent & active))
+        return self._silent
+
+    def _quiet(self, group: DirectorGroup) -> bool:
+        assert group.spec is not None
+        silence = self._silence(router_id(group))
+        return silence is not None and silence >= down_time(group.spec) + TAKE_OVER
 
     def _resumed(self, standing: Standing, world: World, node: str, actual: State) -> Standing:
         """Return it with what this node claims; an agent that has just begun goes on with what it finds."""

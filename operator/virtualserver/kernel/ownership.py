@@ -53,6 +53,7 @@ class Ownership:
         self._links: dict[int, tuple[str, int]] = {}
         self._since: dict[int, float | None] = {}
         self._heard: dict[int, Arrival] = {}
+        self._working: dict[str, float] = {}
         self._ears: list[Ear] = []
         self._routes: socket.socket | None = None
 
@@ -87,6 +88,16 @@ class Ownership:
         since, interval = self._since[router_id], self._heard[router_id].said.interval
         beside = since is None or heard.time > since + _OVERLAP
         return heard if beside and self._clock() - heard.time < _SILENT * interval else None
+
+    def silence(self, router_id: int) -> float | None:
+        """Return for how many seconds no other director was heard on a virtual router's link.
+
+        None when that says nothing: none was heard since the link works, so it may be this node that hears nobody.
+        """
+        found, begun = self._heard.get(router_id), self._working.get(self._where(router_id) or "")
+        if found is None or begun is None or found.time < begun:
+            return None
+        return max(self._clock() - found.time, 0.0)
 
     # The event loop
 
@@ -152,6 +163,7 @@ class Ownership:
             before = self._links.pop(link.index, None)
             if kind == _NEW_LINK:
                 self._links[link.index] = (link.name, link.flags & _WORKS)
+            self._note_working()
             return before != self._links.get(link.index)
         found = decode_address(data, start, end) if kind in (_NEW_ADDRESS, _DEL_ADDRESS) else None
         if found is None:
@@ -178,7 +190,13 @@ class Ownership:
         else:
             self._since.pop(router, None)
 
+    def _note_working(self) -> None:
+        """Note the moment from which each link works; forget it when it does not."""
+        working = {name for name, flags in self._links.values() if flags == _WORKS}
+        self._working = {name: self._working.get(name, self._clock()) for name in working}
+
     def _look_again(self) -> bool:
+        self._working = {}  # one that went down and came back meanwhile looks as before
         try:
             self._look(self._clock())
         except KernelError as error:
@@ -193,6 +211,7 @@ class Ownership:
         finally:
             reader.close()
         self._links = {one.index: (one.name, one.flags & _WORKS) for one in links.values()}
+        self._note_working()
         self._addresses = {}
         for one in addresses:
             self._addresses.setdefault(one.address, set()).add((links[one.link].index, one.prefix))

@@ -30,7 +30,8 @@ class Standing:
     ``displacing``: it takes the addresses from a director that lives, or has just done so. ``overdue``: another one is
     to have them and has not taken them, so this one lets go by itself. ``hesitant``: it cannot serve all of them, or
     could not a while ago; others go first. ``staying``: what it claims where the director before may believe that it is
-    active still. ``lacking``: how many virtual servers it cannot serve.
+    active still. ``lacking``: how many virtual servers it cannot serve. ``silent``: nobody is heard to hold them for so
+    long that one which should not have them is better than none.
     """
 
     active: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class Standing:
     hesitant: frozenset[str] = frozenset()
     staying: Mapping[str, int] = field(default_factory=dict)
     lacking: Mapping[str, int] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
 
 
 NO_STANDING = Standing()
@@ -79,7 +81,7 @@ def barred(world: World, group: DirectorGroup, node: str, standing: Standing) ->
     if group.name in standing.purging:
         text = "connections of its former term as active director are being forgotten"
         return Finding(False, Reason.PURGING, text)
-    if group.name in standing.held and _relieved(world, group, node):
+    if group.name in standing.held.keys() - standing.silent and _relieved(world, group, node):
         return Finding(False, Reason.HELD_DOWN, standing.held[group.name])
     if group.name in standing.behind and group.name not in standing.active:
         return Finding(False, Reason.CATCHING_UP, "it does not have the active director's connections yet")
@@ -151,7 +153,7 @@ def _asked_to_yield(world: World, group: DirectorGroup, node: str, standing: Sta
         yields = _lets_go(world, group, node, standing)
     else:
         able = any(one.node == request.to for one in _having(world, group, GroupRole.STANDBY))
-        yields = able and group.name not in standing.former  # who let go takes back what nobody wants
+        yields = able and _elsewhere(group, standing)
     return Finding(False, Reason.FAILOVER_REQUESTED, f"a failover was asked for: {request.reason}") if yields else None
 
 
@@ -170,9 +172,14 @@ def _drained(world: World, group: DirectorGroup, node: str, standing: Standing) 
     else:
         standbys = [one for one in _having(world, group, GroupRole.STANDBY) if one.node != node]
         others = any(not world.nodes[one.node].cordoned for one in standbys)
-        yields = others and group.name not in standing.former
+        yields = others and _elsewhere(group, standing)
     text = f"node {node} is cordoned and another director is ready"
     return Finding(False, Reason.NODE_CORDONED, text) if yields else None
+
+
+def _elsewhere(group: DirectorGroup, standing: Standing) -> bool:
+    """Tell whether another director has the addresses, or will: who let go of them takes back what nobody wants."""
+    return group.name not in standing.former | standing.silent
 
 
 def _lets_go(world: World, group: DirectorGroup, node: str, standing: Standing) -> bool:
