@@ -108,11 +108,14 @@ def test_mirrored_follows_the_standby_that_would_take_over(
 def test_mirrored_says_what_is_wrong_with_each_standby() -> None:
     link = "spec.mirroring.interface: this node has no link eth7"
     said = [
-        director("d-1", "Standby", 249, mirror={"state": "InStep"}),
+        director("d-1", "Standby", 249, mirror={"state": "InStep", "share": "100%", "lag": "<=10s"}),
         director("d-2", "Standby", 248, mirror={"state": "Unknown", "message": link}),
         director("d-3", "Standby", 247, mirror={"state": "InStep"}),
     ]
-    assert mirrored(seen(ONE, *said))[0].message == f"d-1: in step with the active director; d-2: {link}"
+    assert (
+        mirrored(seen(ONE, *said))[0].message
+        == f"d-1: in step with the active director (share 100%, lag <=10s); d-2: {link}"
+    )
 
 
 def test_a_standby_that_is_silent_mirrors_nothing_that_is_known() -> None:
@@ -153,11 +156,12 @@ def group(*said: Any, **status: Any) -> Any:
     return {"metadata": {"name": "default"}, "status": {"directors": list(said), **status}}
 
 
-def test_figures_of_a_mirror_are_no_news() -> None:
+def test_what_is_told_of_a_mirror_is_news_when_it_changes() -> None:
     sink = GroupsSeen()
-    mirror = {"state": "InStep", "share": "99.9%", "lag": "1s"}
+    mirror = {"state": "InStep", "share": "100%", "lag": "<=10s"}
     assert sink.put("DirectorGroup", group(ONE, TWO | {"mirror": mirror}))
-    assert not sink.put("DirectorGroup", group(ONE, TWO | {"mirror": mirror | {"share": "99.8%", "lag": "2s"}}))
+    assert sink.put("DirectorGroup", group(ONE, TWO | {"mirror": mirror | {"share": ">=99%", "lag": ">10s"}}))
+    assert sink.put("DirectorGroup", group(ONE, TWO | {"mirror": mirror}))
     assert not sink.put("DirectorGroup", group(ONE, TWO | {"mirror": mirror}, standbys="director-2"))
     assert sink.put("DirectorGroup", group(ONE, TWO | {"mirror": mirror | {"state": "Behind"}}))
     assert sink.put("DirectorGroup", group(ONE, SICK))

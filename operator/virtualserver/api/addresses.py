@@ -6,7 +6,7 @@ Functions such as ``isIP`` and ``cidr`` are Kubernetes' own (API server 1.31 and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -22,6 +22,24 @@ _CIDR = re.compile(r"([^/%]+)/(0|[1-9][0-9]{0,2})")
 _MULTICAST = (
     "(ip(self).family() == 4 ? cidr('224.0.0.0/4').containsIP(ip(self)) : cidr('ff00::/8').containsIP(ip(self)))"
 )
+_TAKEN = ("224.0.0.0/27", "224.0.0.251/32", "224.0.0.252/32", "ff02::/123", "ff02::fb/128", "ff02::1:0/124")
+"""Groups of routers and hosts, of mDNS, LLMNR and DHCP (IANA, "IPv4" and "IPv6 Multicast Address Space Registry")."""
+_NEVER_SENT = ("ff00::/15", "ff10::/15", "ff30::/15", "ff70::/15")
+"""Scopes 0 and 1, reserved and interface-local (RFC 7346), with each of the flags that a group may have (RFC 7371)."""
+
+
+def _within(networks: Iterable[str]) -> str:
+    """Return the CEL expression that ``self`` lies in one of these; addresses of another family cannot be asked."""
+    parts = (
+        f"(ip(self).family() == {ip_network(one).version} && cidr('{one}').containsIP(ip(self)))" for one in networks
+    )
+    return " || ".join(parts)
+
+
+def _in_any(text: str, networks: Iterable[str]) -> bool:
+    return any(parsed(text) in ip_network(one) for one in networks)
+
+
 _RESERVED_CEL = (
     "ip(self).family() == 4 && !ip(self).isUnspecified() && "
     "(cidr('240.0.0.0/4').containsIP(ip(self)) || cidr('0.0.0.0/8').containsIP(ip(self)))"
@@ -127,6 +145,18 @@ MULTICAST = (
         f"isIP(self) && {_MULTICAST}",
         "must be a multicast address, such as 224.0.0.81 or ff02::81",
         lambda text: (address := parsed(text)) is not None and address.is_multicast,
+    ),
+    Rule(
+        f"!isIP(self) || !({_within(_TAKEN)})",
+        f"must not be a group that others use ({', '.join(_TAKEN)}), such as VRRP itself; "
+        "choose one such as 224.0.0.81 or ff02::81",
+        lambda text: not _in_any(text, _TAKEN),
+    ),
+    Rule(
+        f"!isIP(self) || !({_within(_NEVER_SENT)})",
+        "must be a group whose packets leave the node, which those of scopes 0 and 1 do not; "
+        "choose one such as ff02::81",
+        lambda text: not _in_any(text, _NEVER_SENT),
     ),
 )
 """Rules of an address of many at once."""

@@ -128,7 +128,9 @@ class DirectorReport(ApiModel):
 class FailoverRequest(ApiModel):
     """A planned failover that somebody asked for (``virtualserver failover``)."""
 
-    id: str = Field(description="Names this request; a failover that answers it repeats it.", max_length=64)
+    id: str = Field(
+        description="Names this request; a failover that answers it repeats it.", min_length=1, max_length=64
+    )
     to: str | None = Field(None, description="Director that should become active; any other when left out.")
     reason: str = Field(description="Why, for people who look later.", max_length=256)
     let_go_first: bool | None = Field(

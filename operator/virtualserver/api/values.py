@@ -8,7 +8,7 @@ from pydantic import Field
 
 from virtualserver.api import rules
 from virtualserver.api.addresses import ADDRESS, MULTICAST, NETWORK
-from virtualserver.api.rule import Text
+from virtualserver.api.rule import Checked, Rule, Text
 
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 Address = Annotated[str, Text(45, *ADDRESS)]
@@ -23,6 +23,7 @@ ObjectName = Annotated[
     ),
 ]
 NodeName = ObjectName
+NOT_LOOPBACK = Rule("self != 'lo'", "must be a link with neighbours, which lo has not", lambda name: name != "lo")
 # A kernel takes nearly all characters, but others mean something in packet-filter rules and configuration files.
 LinkName = Annotated[
     str,
@@ -31,4 +32,5 @@ LinkName = Annotated[
         "must be the name of a network link, such as eth0: 1 to 15 letters, digits, dashes, underscores and dots",
         15,
     ),
+    Checked(NOT_LOOPBACK),
 ]

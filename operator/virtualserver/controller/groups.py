@@ -84,7 +84,7 @@ def mirrored(seen: GroupSeen) -> tuple[Finding, bool]:
 def _mirror(standby: Director) -> tuple[bool, Reason, str]:
     """Return whether a standby has the connections, in a word and in words."""
     ok, reason, text = _MIRRORED.get(standby.mirror or "", (False, Reason.NOT_MEASURED, "not measured yet"))
-    return ok, reason, standby.mirror_message or text
+    return ok, reason, (standby.mirror_message or text) + standby.mirror_figures
 
 
 _MIRRORED: dict[str, tuple[bool, Reason, str]] = {
@@ -112,7 +112,7 @@ def failover_note(seen: GroupSeen) -> tuple[Reason, str, bool]:
 
 
 class GroupsSeen:
-    """A sink of director groups: what directors say is news for the controller's loop, their figures are not."""
+    """A sink of director groups: what directors say is news for the controller's loop."""
 
     def __init__(self) -> None:
         self._seen: dict[ObjectKey, GroupSeen] = {}

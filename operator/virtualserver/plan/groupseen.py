@@ -23,6 +23,8 @@ class Director:
     caught_up: str | None = None
     lacking: int = 0
     mirror_message: str = ""
+    mirror_figures: str = ""
+    """How much of what is mirrored is there, in steps that stay the same while all is well."""
 
     @property
     def why(self) -> str:
@@ -32,7 +34,7 @@ class Director:
 
 @dataclass(frozen=True, slots=True)
 class GroupSeen:
-    """A group's status without the controller's own part, and without figures that change all the time."""
+    """A group's status without the controller's own part."""
 
     active: str | None = None
     directors: tuple[Director, ...] = ()
@@ -74,8 +76,14 @@ def _director(entry: Json, quiet: frozenset[str]) -> Director:
         entry.get("caughtUp"),
         entry.get("lacking") or 0,
         (entry.get("mirror") or {}).get("message") or "",
+        _figures(entry.get("mirror") or {}),
     )
     if node not in quiet:
         return said
     silent = silent_director(node)
     return replace(said, role=silent.role, reason=silent.reason, message=silent.message)
+
+
+def _figures(mirror: Json) -> str:
+    told = [f"{name} {mirror[name]}" for name in ("share", "lag") if mirror.get(name)]
+    return f" ({', '.join(told)})" if told else ""
