@@ -69,6 +69,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.failed and report.when in ("setup", "call") and made is not None:
         folder = ARTIFACTS / name
         try:
+            report.sections.append(("guests", "\n".join(guest.state() for guest in made.guests.values())))
             made.artifacts(folder)
             report.sections.append(("artifacts", f"logs, ipvsadm -Ln, addresses, routes: {folder}"))
             if history is not None:

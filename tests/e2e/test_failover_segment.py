@@ -23,6 +23,8 @@ LATE = 8.0
 """Seconds without an owner that a busy machine may make of the 3.2 after which one that should rest takes over."""
 FLAPPING = float(os.environ.get("VIRTUALSERVER_TEST_FLAPPING", "600"))
 """Seconds for which a link goes up and down."""
+SPAN = 40.0
+"""Seconds with a busy director: 133 advertisements."""
 FORGE = Path(forge.__file__)
 
 
@@ -103,15 +105,18 @@ def test_one_that_is_held_down_takes_over_when_nobody_is_heard_any_more(pair: Pa
 
 @pytest.mark.parametrize("loaded", ["standby", "active"])
 def test_a_busy_director_and_lost_advertisements_make_nobody_take_over(pair: Pair, loaded: str) -> None:
-    """Every twentieth advertisement does not arrive, and something else wants all of the processor."""
+    """Of a hundred advertisements five do not arrive, whichever, and something else wants all of the processor.
+
+    Three in a row are lost once in 8,000: in one of some sixty such tests, which then fails rightly.
+    """
     active = pair.active()
     standby = other(active)
     busy = {"active": active, "standby": standby}[loaded]
     with pair.watched(), pair.connections(20) as clients:
         with guests_first(pair.lab), ExitStack() as faults:
-            faults.enter_context(nemesis.loss(pair.lab, standby, 5, nemesis.ADVERTISEMENTS))
+            faults.enter_context(nemesis.loss(pair.lab, standby, 5, nemesis.ADVERTISEMENTS, at_random=True))
             faults.enter_context(nemesis.burn(pair.lab, busy))
-            time.sleep(15)
+            time.sleep(SPAN)
             dropped = _dropped(pair.lab, standby)
             pair.states("busy")
         lost = clients.use()

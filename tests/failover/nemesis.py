@@ -17,7 +17,7 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 
 from failover.subject import DIRECTORS
-from lab import links, network
+from lab import network
 from lab.console import LabError
 from lab.hosts import Process
 from lab.lab import Lab
@@ -75,8 +75,7 @@ def _taps(lab: Lab, director: str, letters: str = "".join(DATA)) -> list[str]:
     guest = lab.guest_of(director)
     if guest.hosts != [director]:
         raise LabError(f"{director} shares its guest: use topology `three`")
-    order = {letter: number for number, letter in enumerate([lab.mgmt.letter, *DATA])}
-    return [f"{links.prefix(lab.name)}{guest.letter}{order[letter]}" for letter in letters]
+    return [guest.tap(network.CABLES.index(letter)) for letter in letters]
 
 
 # -- links ----------------------------------------------------------------------------------------------------------
@@ -131,20 +130,22 @@ def _isolate(taps: list[str], state: str) -> float:
 
 
 @contextmanager
-def loss(lab: Lab, director: str, percent: int, match: str) -> Iterator[None]:
-    """Of the packets that match (words of iptables) exactly so many of a hundred never arrive there, evenly spread."""
+def loss(lab: Lab, director: str, percent: int, match: str, *, at_random: bool = False) -> Iterator[None]:
+    """Of the packets that match (words of iptables) so many of a hundred never arrive there: exactly so many, evenly
+    spread, or `at_random`, each as likely as the others."""
     if percent == 0:
         yield
         return
-    if 100 % percent:
+    if 100 % percent and not at_random:
         raise LabError(f"{percent} % is not every n-th packet")
-    rule = f"INPUT {match} -m statistic --mode nth --every {100 // percent} --packet 0 -j DROP"
+    which = f"random --probability {percent / 100:g}" if at_random else f"nth --every {100 // percent} --packet 0"
+    rule = f"PREROUTING {match} -m statistic --mode {which} -j DROP"
     host = lab.host(director)
-    host.run(f"iptables-legacy -t raw -I {rule.replace('INPUT', 'PREROUTING')}")
+    host.run(f"iptables-legacy -t raw -I {rule}")
     try:
         yield
     finally:
-        host.run(f"iptables-legacy -t raw -D {rule.replace('INPUT', 'PREROUTING')}", check=False)
+        host.run(f"iptables-legacy -t raw -D {rule}", check=False)
 
 
 ADVERTISEMENTS = "-p 112"

@@ -83,7 +83,7 @@ def remove(lab: str, folder: Path) -> list[str]:
     said = []
     names: Counter[str] = Counter()
     for attempt in range(10):
-        pids = processes.marked(folder)
+        pids = sorted({*processes.marked(folder), *links.holders(*(link.name for link in _own_links(lab, folder)))})
         if not pids and attempt:
             break
         names.update(processes.command_name(pid) for pid in pids)

@@ -77,12 +77,16 @@ class Guest:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def tap(self, index: int) -> str:
+        """The machine's end of its cable to that segment."""
+        return f"{links.prefix(self.lab)}{self.letter}{index}"
+
     def launch(self, bridges: dict[str, str]) -> None:
         """Boot with one network device for each segment in `bridges` (segment letter -> bridge of the machine)."""
         self.home.mkdir(parents=True, exist_ok=True)
         devices, uplinks = [], {}
         for index, (segment, bridge) in enumerate(bridges.items()):
-            tap = f"{links.prefix(self.lab)}{self.letter}{index}"
+            tap = self.tap(index)
             if not links.exists(tap):  # after a crash the cable is still there
                 links.add_tap(tap, bridge, self.folder)
             devices.append(f"vec{index}:transport=tap,ifname={tap},depth=128")
@@ -120,10 +124,25 @@ class Guest:
         return float(min(found)[1])
 
     def crash(self) -> None:
-        """`kill -9` of the whole group, the guest's helper processes included; links stay, as cables would."""
+        """`kill -9` of the whole group, the guest's helper processes included; links stay, as cables would.
+
+        Whatever still has hold of a cable goes as well: the next boot could not use it.
+        """
         if self.daemon is not None:
             self.daemon.stop(SIGKILL)
-        processes.kill_all(processes.marked(self.home))
+        taps = (self.tap(index) for index in range(len(network.CABLES)))
+        processes.kill_all({*processes.marked(self.home), *links.holders(*taps)})
+
+    def state(self) -> str:
+        """For a person who looks at a failure: its process, its cables, and the end of its console."""
+        pid = f"process {self.daemon.pid} {'runs' if self.alive else 'is gone'}" if self.daemon else "never started"
+        taps = [self.tap(index) for index in range(len(network.CABLES))]
+        held = links.holders(*taps)
+        cables = [
+            f"{tap}: {', '.join(str(pid) for pid, name in held.items() if name == tap) or 'free'}" for tap in taps
+        ]
+        words = self.daemon.last_words() if self.daemon else ""
+        return f"{self.name}: {pid}; cables held by: {'; '.join(cables)}\n  {words}"
 
     def _command(self, devices: list[str]) -> list[str]:
         scratch = scratch_folder(self.lab)

@@ -242,7 +242,7 @@ class Lab:
         count = f"{len(self.agents)} agents and {len(self.keepalived)} keepalived"
         self.steps.note("product", f"controller, {count} started; a busy machine takes a while to load them")
 
-    def _settle(self, seconds: float = 60) -> None:
+    def _settle(self, seconds: float = 180) -> None:
         """Starting a program is quick, importing it is not: wait until directors hold their addresses, or some died."""
         waiting = [program for program in self._programs() if program.prepared]
         for _ in wait_until(seconds):
@@ -262,9 +262,7 @@ class Lab:
 
     def _bridges(self) -> dict[str, str]:
         """Bridges of the machine by segment letter; the data segments need one only between guests."""
-        letters = [self.mgmt.letter]
-        if len(self.guests) > 1:
-            letters += [network.CLIENT.letter, network.SERVER.letter]
+        letters = network.CABLES if len(self.guests) > 1 else network.CABLES[:1]
         return {letter: f"{links.prefix(self.name)}{'br' if letter == 'm' else letter}" for letter in letters}
 
     def _refuse_conflicts(self) -> None:

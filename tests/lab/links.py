@@ -13,6 +13,8 @@ from pathlib import Path
 from lab.console import LabError
 from lab.network import Segment
 
+TUN = Path("/dev/net/tun")
+
 
 @dataclass(frozen=True)
 class Link:
@@ -62,6 +64,23 @@ def is_connected(name: str) -> bool:
     return False
 
 
+def holders(*names: str) -> dict[int, str]:
+    """The processes that hold the other end of these taps, and of which (``/proc/PID/fdinfo``: ``iff``)."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            for descriptor in (entry / "fd").iterdir():
+                with suppress(OSError):
+                    if descriptor.readlink() == TUN and (name := _tap(entry / "fdinfo" / descriptor.name)) in names:
+                        found[int(entry.name)] = name
+    return found
+
+
+def _tap(fdinfo: Path) -> str:
+    lines = (line.partition(":") for line in fdinfo.read_text().splitlines())
+    return next((value.strip() for field, _, value in lines if field == "iff"), "")
+
+
 def add_bridge(name: str, folder: Path, address: str | None = None) -> None:
     _ip("link", "add", name, "type", "bridge", "mcast_snooping", "0")
     _finish(name, folder)
@@ -70,7 +89,11 @@ def add_bridge(name: str, folder: Path, address: str | None = None) -> None:
 
 
 def add_tap(name: str, bridge: str, folder: Path) -> None:
-    _ip("tuntap", "add", "dev", name, "mode", "tap")
+    """Raises LabError, which names the processes that hold a tap of that name already."""
+    try:
+        _ip("tuntap", "add", "dev", name, "mode", "tap")
+    except LabError as error:
+        raise LabError(f"{error}; held by processes: {sorted(holders(name)) or 'none'}") from error
     _finish(name, folder)
     _ip("link", "set", name, "master", bridge)
 

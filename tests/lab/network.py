@@ -44,6 +44,8 @@ class Segment:
 
 CLIENT = Segment("c", "eth0", "198.18.0", "fd00:18::")
 SERVER = Segment("s", "eth1", "198.18.1", "fd00:18:1::")
+CABLES = ("m", CLIENT.letter, SERVER.letter)
+"""Segments by letter, in the order of a guest's network devices; a guest that is alone has the first one only."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lab import names, network, processes, processor
-from lab.console import wait_until
+from lab import cleanup, links, names, network, processes, processor
+from lab.console import LabError, wait_until
 from lab.processes import Daemon
 
 
@@ -51,3 +53,27 @@ def test_guests_that_start_together_get_a_processor_each(tmp_path: Path) -> None
     processes.kill_all(processes.marked(tmp_path))
     assert all(len(one) == 1 for one in taken)
     assert len(set.union(*taken)) == len(taken)
+
+
+HOLDS = """\
+import fcntl, struct, sys, time
+tap = open("/dev/net/tun", "r+b", buffering=0)
+fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH", sys.argv[1].encode(), 0x1002))  # TUNSETIFF: IFF_TAP, IFF_NO_PI
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_holds_a_cable_is_found_and_goes_with_the_lab(tmp_path: Path) -> None:
+    """Whatever became of its notes and its mark: while it lives, no guest can use that cable."""
+    name = names.beside(names.of_tests(), "held")
+    tap = f"{links.prefix(name)}b0"
+    with subprocess.Popen([sys.executable, "-c", HOLDS, tap], stdout=subprocess.PIPE, cwd="/", env={}) as stray:
+        assert stray.stdout is not None
+        assert stray.stdout.readline() == b"held\n"
+        assert links.holders(tap, "vs-none") == {stray.pid: tap}
+        with pytest.raises(LabError, match=rf"busy.*held by processes: \[{stray.pid}\]"):
+            links.add_tap(tap, "no-bridge", tmp_path)
+        cleanup.remove(name, tmp_path)
+        assert not Path(f"/proc/{stray.pid}").exists()
+    assert not links.exists(tap)
