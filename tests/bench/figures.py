@@ -10,7 +10,8 @@ RESULTS = Path("bench-results.jsonl")
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure; `peer` and `ratio` are None where nothing else does the same."""
+    """One measured figure; `peer` and `ratio` are None where nothing else does the same, and `runs` are what each run
+    came to, where there were several."""
 
     name: str
     ours: float
@@ -18,6 +19,8 @@ class Figure:
     note: str
     peer: float | None = None
     peer_name: str = ""
+    runs: Sequence[float] = ()
+    peer_runs: Sequence[float] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -25,7 +28,9 @@ class Figure:
 
     def line(self) -> str:
         fields = {"name": self.name, "ours": round(self.ours, 4), "peer": self.peer and round(self.peer, 4)}
-        return json.dumps(fields | {"ratio": self.ratio, "unit": self.unit, "peer_name": self.peer_name or None})
+        fields |= {"ratio": self.ratio, "unit": self.unit, "peer_name": self.peer_name or None}
+        runs = {"runs": self.runs, "peer_runs": self.peer_runs}
+        return json.dumps(fields | {name: [round(one, 4) for one in each] for name, each in runs.items() if each})
 
 
 def write(figures: Sequence[Figure], path: Path = RESULTS) -> None:

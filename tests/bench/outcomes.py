@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,10 @@ class Outcome:
         """What became of connections of one age, in each crash."""
         return [seen.used[age] for seen in self.crashes.get(key, []) if age in seen.used]
 
+    def shares(self, percent: int) -> list[float]:
+        """How many of a hundred connections a standby had with that loss; empty where it was not measured."""
+        return [self.mirrored[percent]] if percent in self.mirrored else []
+
     @property
     def all(self) -> list[Seen]:
         return [seen for many in self.crashes.values() for seen in many]
@@ -43,7 +48,8 @@ class Outcome:
 
 Outcomes = Mapping[str, Outcome]
 """By the subject's name; the first is ours, or the peer alone."""
-Pick = Callable[[Outcome], float]
+Runs = Callable[[Outcome], Sequence[float]]
+"""What each run came to."""
 Tell = Callable[[Outcome], str]
 
 
@@ -56,6 +62,8 @@ def figures(found: Outcomes) -> list[Figure]:
             rows += _lost("_".join(("crash_lost", *key, age)), found, lambda one, key=key, age=age: one.of(key, age))  # type: ignore[misc]  # mypy infers no lambda with defaults
     for key in first.crashes:
         rows += _pauses("_".join(("crash_pause", *key)), found, lambda one, key=key: one.crashes.get(key, []))  # type: ignore[misc]  # mypy infers no lambda with defaults
+    for key in first.crashes:
+        rows += _slowest("_".join(("crash_slowest", *key)), found, key)
     rows += _pauses("crash_pause_all", found, lambda one: one.all, LIMIT)
     if first.handovers:
         rows += _pauses("handover_pause", found, lambda one: one.handovers)
@@ -65,47 +73,74 @@ def figures(found: Outcomes) -> list[Figure]:
         rows += _rows(
             "handover_unanswered",
             "datagrams",
-            {who: one for who, one in found.items() if one.handovers},
-            lambda one: statistics.median(seen.unanswered for seen in one.handovers),
+            found,
+            lambda one: [seen.unanswered for seen in one.handovers],
             lambda one: f"one every 5 ms: {' '.join(str(seen.unanswered) for seen in one.handovers)}",
             "the median; what a stalled machine only delays is answered, what nobody forwards is not",
+            statistics.median,
         )
     for percent in first.mirrored:
         name = f"mirrored_at_{percent}_percent_loss"
-        measured = {who: one for who, one in found.items() if percent in one.mirrored}
-        rows += _rows(name, "%", measured, lambda one, percent=percent: one.mirrored[percent], lambda one: "")  # type: ignore[misc]  # mypy infers no lambda with defaults
+        rows += _rows(name, "%", found, lambda one, percent=percent: one.shares(percent), lambda one: "")  # type: ignore[misc]  # mypy infers no lambda with defaults
     return rows
 
 
-def _rows(name: str, unit: str, found: Outcomes, pick: Pick, tell: Tell, more: str = "") -> list[Figure]:
-    """One row for each peer; the note is with the first."""
-    (first, ours), *peers = found.items()
-    told = "; ".join(f"{who}: {words}" for who, one in found.items() if (words := tell(one)))
+def _rows(
+    name: str,
+    unit: str,
+    found: Outcomes,
+    runs: Runs,
+    tell: Tell,
+    more: str = "",
+    pick: Callable[[Sequence[float]], float] = max,
+) -> list[Figure]:
+    """One row for each peer that was measured, the first of them under the figure's own name; the note is there.
+
+    The worst run is the figure, unless `pick` is something else.
+    """
+    (first, ours), *beside = found.items()
+    here, peers = list(runs(ours)), [(who, one) for who, one in beside if runs(one)]
+    if not here:
+        return []
+    told = "; ".join(f"{who}: {words}" for who, one in ((first, ours), *peers) if (words := tell(one)))
     note = ". ".join(part for part in (told, more) if part)
-    value = pick(ours)
     if not peers:
-        return [Figure(name, value, unit, f"{note} (of {first}; nothing beside it)")]
-    listed = [Figure(name, value, unit, note, pick(peers[0][1]), peers[0][0])]
-    return listed + [Figure(name, value, unit, "", pick(one), who) for who, one in peers[1:]]
+        return [Figure(name, pick(here), unit, f"{note} (of {first}; nothing beside it)", runs=here)]
+    rows = []
+    for number, (who, one) in enumerate(peers):
+        row = name if who == beside[0][0] else f"{name}_beside_{_word(who)}"
+        there = list(runs(one))
+        rows.append(Figure(row, pick(here), unit, "" if number else note, pick(there), who, runs=here, peer_runs=there))
+    return rows
+
+
+def _word(name: str) -> str:
+    """A subject's name as a part of a row's."""
+    return re.sub("[^a-z0-9]+", "_", name)
 
 
 def _lost(name: str, found: Outcomes, which: Callable[[Outcome], Sequence[Used]]) -> list[Figure]:
-    """The worst run is the figure; the note has all of them."""
-    measured = {who: one for who, one in found.items() if which(one)}
+    """Of each run; the note has them, too."""
     return _rows(
-        name,
-        "connections",
-        measured,
-        lambda one: max(used.lost for used in which(one)),
-        lambda one: _losses(which(one)),
+        name, "connections", found, lambda one: [used.lost for used in which(one)], lambda one: _losses(which(one))
     )
 
 
 def _pauses(name: str, found: Outcomes, which: Callable[[Outcome], Sequence[Seen]], more: str = "") -> list[Figure]:
     """The longest pause of a TCP stream."""
-    measured = {who: one for who, one in found.items() if which(one)}
     return _rows(
-        name, "s", measured, lambda one: max(seen.pause for seen in which(one)), lambda one: spread(which(one)), more
+        name, "s", found, lambda one: [seen.pause for seen in which(one)], lambda one: spread(which(one)), more
+    )
+
+
+def _slowest(name: str, found: Outcomes, key: Key) -> list[Figure]:
+    """From writing to the echo: the slowest of all connections of each run."""
+    return _rows(
+        name,
+        "s",
+        found,
+        lambda one: [seen.slowest for seen in one.crashes.get(key, [])],
+        lambda one: "of all connections that were not lost" if one is next(iter(found.values())) else "",
     )
 
 

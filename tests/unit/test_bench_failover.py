@@ -23,13 +23,32 @@ def test_the_worst_run_is_the_figure_and_each_peer_has_a_row() -> None:
         "keepalived, tuned": Outcome({key: [seen(1), seen()]}, [seen()], {5: 97.0}),
     }
     rows = outcomes.figures(found)
-    lost = [(one.ours, one.peer, one.peer_name) for one in rows if one.name == "crash_lost_NAT_mh_0s"]
-    assert lost == [(3, 30, "keepalived"), (3, 1, "keepalived, tuned")]
-    pause = [(one.ours, one.peer, one.unit) for one in rows if one.name == "crash_pause_NAT_mh"]
-    assert pause == [(0.24, 0.4, "s"), (0.24, 0.2, "s")]
-    assert [one.peer for one in rows if one.name == "mirrored_at_5_percent_loss"] == [91.0, 97.0]
-    assert "of 1000: 0 3" in next(one.note for one in rows if one.name == "crash_lost_NAT_mh_0s")
-    assert next(one.ours for one in rows if one.name == "crash_lost_NAT_mh_3s") == 0
+    by_name = {one.name: one for one in rows}
+    assert len(by_name) == len(rows), "a name is that of one row"
+    lost, tuned = by_name["crash_lost_NAT_mh_0s"], by_name["crash_lost_NAT_mh_0s_beside_keepalived_tuned"]
+    assert (lost.ours, lost.peer, lost.peer_name) == (3, 30, "keepalived")
+    assert (tuned.ours, tuned.peer, tuned.peer_name) == (3, 1, "keepalived, tuned")
+    assert (lost.runs, lost.peer_runs, tuned.peer_runs) == ([0, 3], [30, 8], [1, 0])
+    assert "of 1000: 0 3" in lost.note
+    pause = by_name["crash_pause_NAT_mh"]
+    assert (pause.ours, pause.peer, pause.unit) == (0.24, 0.4, "s")
+    slowest = by_name["crash_slowest_NAT_mh"]
+    assert (slowest.ours, slowest.peer, slowest.runs) == (0.24, 0.4, [0.2, 0.24])
+    assert by_name["mirrored_at_5_percent_loss"].peer == 91.0
+    assert by_name["mirrored_at_5_percent_loss_beside_keepalived_tuned"].peer == 97.0
+    assert by_name["crash_lost_NAT_mh_3s"].ours == 0
+
+
+def test_a_row_of_the_second_peer_is_never_taken_for_the_first_ones() -> None:
+    """Where the first one could not be measured in that mode."""
+    key, other = ("NAT", "mh"), ("NAT", "rr")
+    found = {
+        "ours": Outcome({key: [seen()], other: [seen()]}),
+        "keepalived": Outcome({other: [seen(8, 0.3)]}),
+        "keepalived, tuned": Outcome({key: [seen(1)], other: [seen()]}),
+    }
+    names = {one.name: one.peer_name for one in outcomes.figures(found) if one.name.startswith("crash_pause_NAT_mh")}
+    assert names == {"crash_pause_NAT_mh_beside_keepalived_tuned": "keepalived, tuned"}
 
 
 def test_a_peer_alone_is_shown_as_such() -> None:

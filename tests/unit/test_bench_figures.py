@@ -19,6 +19,13 @@ def test_a_line_for_each_figure_with_the_fields_that_are_promised(tmp_path: Path
     assert (beside["ours"], beside["peer"], beside["ratio"], beside["peer_name"]) == (1500, 1000, 1.5, "ipvsadm -R")
 
 
+def test_what_each_run_came_to_is_there_where_there_were_several(tmp_path: Path) -> None:
+    several = Figure("pause", 0.25, "s", "", 0.5, "keepalived", runs=[0.25, 0.2], peer_runs=[0.5])
+    write([several], tmp_path / "results")
+    line = json.loads((tmp_path / "results").read_text())
+    assert (line["runs"], line["peer_runs"]) == ([0.25, 0.2], [0.5])
+
+
 def test_the_table_says_of_each_figure_what_limits_it() -> None:
     said = table([ALONE, BESIDE])
     assert "- import: the disk" in said
