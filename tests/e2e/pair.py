@@ -241,11 +241,12 @@ class Pair:
     # -- what is seen -----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def watched(self, *addresses: str) -> Iterator[None]:
-        """Record who holds the addresses during the block; all that are served, unless told which."""
+    def watched(self, *addresses: str, every: int = running.EVERY) -> Iterator[None]:
+        """Record who holds the addresses during the block; all that are served, unless told which. `every` is how many
+        milliseconds lie between two questions."""
         seen = None
         try:
-            with running.watched(self.lab, *(addresses or VIPS)) as seen:
+            with running.watched(self.lab, *(addresses or VIPS), every=every) as seen:
                 yield
         finally:
             self.history.seen += seen.seen if seen is not None else []
@@ -296,10 +297,21 @@ class Pair:
         wrong = [one for found in (*findings, history.kernels_agree(self.history)) for one in found]
         assert not wrong, "\n".join(wrong)
 
+    def handed_over(self, *owners: str) -> None:
+        """As `moved`, and as seen from the segment nobody was without an owner for longer than it takes to notice."""
+        silent = max(self.history.owners(vip).silent for vip in VIPS)
+        self.figure("seconds without an owner, as the segment saw it", silent)
+        self.moved(*owners)
+        self.check(history.silent_at_most(self.history, AT_MOST))
+
     def moved(self, *owners: str) -> None:
         """Every address was held by these, one after the other, and by one of them at a time."""
         self.check(*(history.moved(self.history, vip, *owners) for vip in VIPS), history.one_owner(self.history, SHORT))
 
 
+CLOSELY = 10
+"""Milliseconds between two questions who has an address, where it must not be without an owner for 20 ms."""
+AT_MOST = 0.02
+"""Seconds for which an address may be without an owner at a hand-over."""
 SHORT = 0.5
 """Seconds for which packets of a director that has just gone may still be seen: bridges and guests have queues."""

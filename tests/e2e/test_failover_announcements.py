@@ -33,7 +33,7 @@ def test_a_client_that_believes_in_the_dead_director_is_put_right_by_a_later_ann
     active = pair.active()
     dead, alive = hardware(active), hardware(other(active))
     poison = "; ".join(f"ip neigh replace {vip} lladdr {dead} dev eth0 nud reachable" for vip in VIPS)
-    with running.watched(pair.lab, *VIPS, asking=False) as heard:
+    with running.watched(pair.lab, *VIPS, every=0) as heard:
         pair.crash(active)
         pair.becomes(other(active), "Active")
         time.sleep(SECOND[1])  # the first and the second ones are past

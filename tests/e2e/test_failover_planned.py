@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from e2e.pair import PATIENT, Pair, other
+from e2e.pair import AT_MOST, CLOSELY, PATIENT, Pair, other
 from failover.quiet import guests_first
 
 SLOW = PATIENT | {"advertisementInterval": "1000ms"}
@@ -13,14 +13,12 @@ NOTICED = 1.0
 """Seconds without an answer at a hand-over that a busy machine may make of some milliseconds."""
 UNANSWERED = 4
 """Of the datagrams, one every 5 ms: 20 ms."""
-AT_MOST = 0.02
-"""Seconds for which nobody may hold the addresses at a hand-over."""
 
 
 def test_a_planned_failover_keeps_connections_and_the_reason(pair: Pair) -> None:
     pair.vrrp(SLOW)
     active = pair.active()
-    with pair.watched(), pair.connections(40, "spread=3") as clients, pair.datagrams() as dark:
+    with pair.watched(every=CLOSELY), pair.connections(40, "spread=3") as clients, pair.datagrams() as dark:
         with guests_first(pair.lab):
             clients.begin()
             said = pair.command("failover", "default", "--reason", "new memory in its machine")
@@ -29,7 +27,7 @@ def test_a_planned_failover_keeps_connections_and_the_reason(pair: Pair) -> None
         pair.states("handed over")
     pair.figure("seconds in which nothing got through", silence)
     pair.figure("datagrams, one every 5 ms, that nobody answered", unanswered)
-    pair.moved(active, other(active))
+    pair.handed_over(active, other(active))
     pair.check(lost)
     assert silence < NOTICED
     assert unanswered <= UNANSWERED
@@ -61,7 +59,7 @@ def test_a_drill_measures_a_live_group_and_leaves_it_as_it_was(pair: Pair) -> No
 def test_a_cordoned_node_hands_over_and_stays_out_until_it_is_uncordoned(pair: Pair) -> None:
     pair.vrrp(SLOW)
     active = pair.active()
-    with pair.watched(), pair.connections(40, "spread=3") as clients, pair.datagrams() as dark:
+    with pair.watched(every=CLOSELY), pair.connections(40, "spread=3") as clients, pair.datagrams() as dark:
         with guests_first(pair.lab):
             clients.begin()
             pair.lab.kubectl("cordon", active)
@@ -77,7 +75,7 @@ def test_a_cordoned_node_hands_over_and_stays_out_until_it_is_uncordoned(pair: P
         time.sleep(1)
     pair.figure("seconds in which nothing got through", silence)
     pair.figure("datagrams, one every 5 ms, that nobody answered", unanswered)
-    pair.moved(active, other(active))
+    pair.handed_over(active, other(active))
     pair.check(lost)
     assert silence < NOTICED
     assert unanswered <= UNANSWERED

@@ -23,7 +23,7 @@ HARDWARE = {
 }
 """Hosts by hardware address."""
 TOGETHER = 0.25
-"""Seconds between two sightings of one owner that count as one stretch: a recorder asks every 50 ms."""
+"""Seconds between two sightings of one owner that count as one stretch: a recorder asks every 50 ms or more often."""
 SETTLED = 1.0
 """Seconds before and after which an owner must have been seen, and nobody else, for a kernel to have to agree."""
 LATE = 0.1

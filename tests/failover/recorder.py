@@ -1,11 +1,11 @@
 """Who holds the virtual addresses, as seen from this host's segment; runs on host `client`, until SIGTERM.
 
-    recorder.py FILE LINK [listen] ADDRESS [ADDRESS ...]
+    recorder.py FILE LINK EVERY ADDRESS [ADDRESS ...]
 
-Asks for each address every 50 ms (ARP, RFC 826; neighbour solicitation, RFC 4861) and writes down every frame that
+Asks for each address every so many ms (ARP, RFC 826; neighbour solicitation, RFC 4861) and writes down every frame that
 claims one: answers, announcements (gratuitous ARP, unsolicited neighbour advertisements), and IPv4 packets that come
-from it, of each sender at most one in 10 ms. With `listen` it asks nothing: answers, too, correct what this host's
-kernel knows of its neighbours. FILE gets a list of [this guest's time, address, hardware address, kind].
+from it, of each sender at most one in 10 ms. With 0 it asks nothing: answers, too, correct what this host's kernel
+knows of its neighbours. FILE gets a list of [this guest's time, address, hardware address, kind].
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path
 
 from failover.clients import tell
 
-EVERY = 0.05
-"""Seconds between two questions about an address."""
+IDLE = 0.05
+"""Seconds between two looks at whether to stop, where nothing is asked."""
 APART = 0.01
 """Seconds between two packets of one sender that are written down."""
 ETH_P_ALL, ARP, IPV4, IPV6 = 3, 0x0806, 0x0800, 0x86DD
@@ -78,7 +78,9 @@ def own_address() -> str:
 class Recorder:
     """One packet socket; `seen` grows."""
 
-    def __init__(self, link: str, addresses: list[str]) -> None:
+    def __init__(self, link: str, every: float, addresses: list[str]) -> None:
+        """`every` is in seconds."""
+        self.every = every
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.bind((link, 0))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -88,6 +90,7 @@ class Recorder:
         self.questions = [
             solicitation(self.hardware, six, one) if ":" in one else arp_question(self.hardware, one)
             for one in addresses
+            if every
         ]
         self.last: dict[tuple[str, bytes], float] = {}
         self.seen: list[tuple[float, str, str, str]] = []
@@ -96,7 +99,7 @@ class Recorder:
         due = 0.0
         while not stopped:
             if (now := time.monotonic()) >= due:
-                due = now + EVERY
+                due = now + (self.every or IDLE)
                 for question in self.questions:
                     self.socket.send(question)
             if select.select([self.socket], [], [], max(0.0, due - time.monotonic()))[0]:
@@ -115,13 +118,10 @@ class Recorder:
         self.seen.append((now, found[0], sender.hex(":"), found[1]))
 
 
-def main(file: str, link: str, addresses: list[str]) -> None:
+def main(file: str, link: str, every: str, addresses: list[str]) -> None:
     stopped: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
-    listens = addresses[0] == "listen"
-    recorder = Recorder(link, addresses[listens:])
-    if listens:
-        recorder.questions = []
+    recorder = Recorder(link, int(every) / 1000, addresses)
     tell(event="ready")
     recorder.run(stopped)
     rows = [(round(at, 4), *rest) for at, *rest in recorder.seen]
@@ -130,4 +130,4 @@ def main(file: str, link: str, addresses: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -19,6 +19,8 @@ from lab.hosts import Process
 from lab.lab import Lab
 
 HERE = Path(__file__).parent
+EVERY = 50
+"""Milliseconds between two questions who has an address."""
 _serial = itertools.count(time.time_ns())
 
 
@@ -89,13 +91,13 @@ def used(program: Program) -> dict[str, Any]:
 
 
 @contextmanager
-def watched(lab: Lab, *addresses: str, asking: bool = True) -> Iterator[History]:
+def watched(lab: Lab, *addresses: str, every: int = EVERY) -> Iterator[History]:
     """Who holds these addresses during the block, as the client's segment sees it; complete at the end of the block.
 
-    Without `asking` only what they say unasked."""
+    It is asked `every` so many milliseconds; with 0 only what they say unasked counts."""
     history = History()
     file = folder_of(lab) / f"sightings-{next(_serial)}.json"
-    with running(lab, "recorder.py", file, "eth0", *([] if asking else ["listen"]), *addresses) as recorder:
+    with running(lab, "recorder.py", file, "eth0", every, *addresses) as recorder:
         try:
             yield history
         finally:
