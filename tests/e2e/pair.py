@@ -15,7 +15,7 @@ from signal import SIGKILL
 from typing import Any
 
 from e2e.world import Json, eventually, virtual_server
-from failover import history, running
+from failover import history, nemesis, running
 from failover.history import History
 from failover.running import Program, folder_of
 from failover.subject import DIRECTORS, ECHO, holder, holds
@@ -160,6 +160,12 @@ class Pair:
     def _configured(self, director: str, line: str) -> bool:
         file = f"{self.lab.keepalived[director].run_dir}/keepalived.conf"
         return line in self.lab.host(director).run(f"cat {file}", check=False).out  # none just after a boot
+
+    def hold_down(self, standby: str) -> None:
+        """Its links come and go; returns once it must rest for that, and has all connections again."""
+        nemesis.flap(self.lab, standby, 4)
+        eventually(lambda: self.report(standby).get("reason") == "HeldDown", 20, f"{standby} is held down")
+        eventually(lambda: self.report(standby)["mirror"]["state"] == "InStep", 30, f"{standby} has all connections")
 
     def crash(self, director: str) -> None:
         """Cut its power."""

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
+
 from e2e.pair import BEHIND, NAT, NODES, Clients, Pair, echo, other
 from e2e.world import eventually
 from failover import forge, history, nemesis, running
@@ -46,11 +48,14 @@ def test_clients_that_use_their_ports_again_are_not_sent_where_a_former_term_sen
     pair.check(lost, kept)
 
 
-def test_a_director_that_was_paused_gives_way_to_the_one_that_took_over(pair: Pair) -> None:
+@pytest.mark.parametrize("rests", [False, True], ids=["at-once", "although-held-down"])
+def test_a_director_that_was_paused_gives_way_to_the_one_that_took_over(pair: Pair, rests: bool) -> None:
     """As a virtual machine that is stopped for a while, and goes on as if nothing had been: it believes to be active
     and knows nothing of what began meanwhile. With `rr` nothing but the table of the other one does."""
     active = pair.active()
     heir = other(active)
+    if rests:
+        pair.hold_down(heir)
     spread = echo("again", [AGAIN], NODES[:2], scheduler={"name": "rr"}, **MIRRORED_DIRECT)
     with pair.applied(spread), pair.watched(AGAIN), ExitStack() as stack:
         before = stack.enter_context(pair.connections(40, vips=[AGAIN]))

@@ -28,9 +28,14 @@ SPAN = 40.0
 FORGE = Path(forge.__file__)
 
 
-def test_directors_that_are_parted_both_serve_and_afterwards_the_one_that_took_over_does(pair: Pair) -> None:
+@pytest.mark.parametrize("rests", [False, True], ids=["at-once", "although-held-down"])
+def test_directors_that_are_parted_both_serve_and_afterwards_the_one_that_took_over_does(
+    pair: Pair, rests: bool
+) -> None:
     active = pair.active()
     heir = other(active)
+    if rests:
+        pair.hold_down(heir)
     with pair.watched(), pair.connections(20) as clients:
         time.sleep(1)
         with nemesis.partition(pair.lab) as parted:
@@ -86,9 +91,7 @@ def test_one_that_is_held_down_takes_over_when_nobody_is_heard_any_more(pair: Pa
     active = pair.active()
     resting = other(active)
     with pair.watched(), pair.connections(20) as clients:
-        nemesis.flap(pair.lab, resting, 4)
-        eventually(lambda: pair.report(resting).get("reason") == "HeldDown", 20, "HeldDown in status")
-        eventually(lambda: pair.report(resting)["mirror"]["state"] == "InStep", 30, "it has all connections")
+        pair.hold_down(resting)
         pair.states("held down")
         with nemesis.without_api(pair.lab):
             pair.crash(active)
