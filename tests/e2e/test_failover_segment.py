@@ -97,6 +97,9 @@ def test_one_that_is_held_down_takes_over_when_nobody_is_heard_any_more(pair: Pa
             pair.crash(active)
             eventually(lambda: pair.holds(resting), 15, "it takes over")
             lost = clients.use()
+            with nemesis.cut(pair.lab, resting):
+                time.sleep(0.5)
+            eventually(lambda: pair.holds(resting), 15, "it takes them back when its link blinks again")
             pair.lab.boot(active)
             time.sleep(5)
             pair.states("booted")

@@ -73,9 +73,9 @@ def test_more_than_the_one_before_as_long_as_that_may_believe_to_be_active(role:
 
 def test_one_that_took_over_late_because_nobody_was_heard_claims_as_much() -> None:
     """The one before may only have been paused; the wait was this node's own."""
-    assert Case(silent=4.5).after(1.5) == 0, "it was parted itself"
-    assert Case(silent=4.5).after(1.5, silent=True) == 251
-    assert Case(silent=9.0).after(1.5, silent=True) == 0
+    assert Case(silent=7.5).after(1.5) == 0, "it was parted itself"
+    assert Case(silent=7.5).after(1.5, silent=True) == 251
+    assert Case(silent=8.5).after(1.5, silent=True) == 0
 
 
 @pytest.mark.parametrize("role", ["Standby", "NotReady"])

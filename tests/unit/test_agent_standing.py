@@ -90,9 +90,24 @@ def test_who_took_over_from_silence_goes_on_when_another_one_is_heard_again(tmp_
     assert case.look(State()).silent == GROUP
     case.silence = 0.0
     assert case.look(ACTIVE).silent == GROUP
+    case.taken = True
     assert not case.look(State()).silent
     case.silence = 3.0
     assert not case.look(ACTIVE).silent, "it is active for another reason"
+
+
+def test_who_took_over_from_silence_and_loses_its_link_for_a_moment_takes_back(tmp_path: Path) -> None:
+    """Since then it has heard nobody, which alone would say nothing yet."""
+    case = Case(tmp_path)
+    case.silence = 3.0
+    case.look(State())
+    case.look(ACTIVE)
+    case.silence = None
+    assert case.look(State()).silent == GROUP
+    case.silence = 0.0
+    assert case.look(ACTIVE).silent == GROUP
+    case.taken = True
+    assert not case.look(State()).silent, "another one has them"
 
 
 def test_who_is_active_has_all_connections_until_its_term_has_ended(tmp_path: Path) -> None:

@@ -105,21 +105,45 @@ class TestSilence:
     def test_it_counts_from_the_last_advertisement(self) -> None:
         watched = Watched()
         watched.link(1.0, works=True)
-        assert watched.it.silence(51) is None, "nobody was ever heard"
         watched.hear(2.0)
         watched.link(4.5, works=True)
         assert watched.it.silence(51) == 2.5, "nothing new: the link works as before"
+        assert watched.it.silence(52) == 0.0, "what another group's directors say is nothing to this one"
 
-    def test_who_has_heard_nobody_since_its_link_works_may_be_deaf(self) -> None:
+    def test_while_the_link_is_down_it_says_nothing(self) -> None:
         watched = Watched()
+        assert watched.it.silence(51) is None
         watched.link(1.0, works=True)
         watched.hear(2.0)
         watched.link(3.0, works=False)
         assert watched.it.silence(51) is None
+
+    def test_who_has_heard_nobody_since_its_link_works_may_be_deaf_for_a_while(self) -> None:
+        watched = Watched()
+        watched.link(1.0, works=True)
+        watched.hear(2.0)
+        watched.link(3.0, works=False)
         watched.link(9.0, works=True)
-        assert watched.it.silence(51) is None
-        watched.hear(10.0)
-        watched.now = 11.0
+        for watched.now, silence in ((18.0, 0.0), (21.5, 2.5)):
+            assert watched.it.silence(51) == silence
+        watched.hear(22.0)
+        watched.now = 23.0
+        assert watched.it.silence(51) == 1.0
+
+    def test_what_was_heard_on_another_link_is_not_of_this_one(self) -> None:
+        watched = Watched()
+        watched.link(1.0, works=True)
+        watched.it._heard[51] = Arrival(2.0, OTHER, "eth1", Advertisement(51, 249, 0.1))
+        watched.now = 9.0
+        assert watched.it.silence(51) == 0.0
+
+    def test_the_own_term_was_no_silence(self) -> None:
+        watched = Watched()
+        watched.link(1.0, works=True)
+        watched.hear(2.0)
+        watched.at(3.0, NEW)
+        watched.at(3600.0, GONE)
+        watched.now = 3601.0
         assert watched.it.silence(51) == 1.0
 
     def test_when_notifications_are_lost_the_link_may_have_been_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +153,7 @@ class TestSilence:
         watched.now = 9.0
         monkeypatch.setattr(watched.it, "_look", lambda _: watched.it._note_working())
         watched.it._look_again()
-        assert watched.it.silence(51) is None
+        assert watched.it.silence(51) == 0.0
 
 
 class TestOthers:

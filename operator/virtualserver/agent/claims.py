@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from virtualserver.agent.standing import TAKE_OVER
 from virtualserver.agent.takeovers import Witness
 from virtualserver.api.enums import GroupRole
 from virtualserver.api.failover import Failover
@@ -27,9 +26,8 @@ keepalived waits anew when it is told of a priority, and the same crash may conc
 AWAY = 1.5
 """Times as long as noticing takes: who was away for longer than that was parted itself, and served nobody."""
 
-LET_IN = 3.0
-"""Seconds until one has the addresses that takes them because nobody is heard: its agent looks once in a while, and its
-keepalived listens anew."""
+LET_IN = 5.0
+"""Seconds in which the agent of one that takes over because nobody is heard looks; then keepalived listens anew."""
 
 
 class Claims:
@@ -81,7 +79,8 @@ class Claims:
         if heard is None or since is None:
             found = actual.instances.get(group.name)
             return min(found.priority, STAYING) if found is not None else 0
-        longest = AWAY * vrrp.down_time(group.spec) + (TAKE_OVER + LET_IN if silent else 0.0)
+        noticed = vrrp.down_time(group.spec)
+        longest = AWAY * noticed + (vrrp.TAKE_OVER + LET_IN + noticed if silent else 0.0)
         if since - heard.time > longest:
             return 0
         return min(heard.priority + 1, STAYING)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from virtualserver.agent.silences import Silences
 from virtualserver.agent.steadiness import Steadiness
 from virtualserver.agent.terms import Terms
 from virtualserver.model.types import State
@@ -14,15 +15,11 @@ from virtualserver.plan.desired import directed_groups
 from virtualserver.plan.directors import STAYING
 from virtualserver.plan.eligibility import Standing, displaces, heir, offer, unwanted
 from virtualserver.plan.groups import serving
-from virtualserver.plan.vrrp import down_time, router_id
+from virtualserver.plan.vrrp import TAKE_OVER, down_time
 from virtualserver.plan.world import DirectorGroup, World
 
 ANSWER_WITHIN = 15.0
 """Seconds in which a planned failover must happen; after that nobody yields for it any more."""
-
-TAKE_OVER = 2.0
-"""Seconds that a director has for taking over, and the time in which it could notice a crash; after that the active one
-lets go first. Both pass before nobody wants it any more."""
 
 INSISTS = 3.0
 """Seconds for which a director that took over goes on claiming more than the one before: it may have missed the first
@@ -76,7 +73,7 @@ class Past(Protocol):
 class Standings:
     """Used in the programmer's thread, once for each plan. Times are seconds of a monotonic clock.
 
-    ``silence`` returns for how long no other director of a virtual router was heard; None when that says nothing.
+    ``silence`` returns for how long no other director of a virtual router was heard; None while the link is down.
     """
 
     def __init__(
@@ -90,7 +87,7 @@ class Standings:
         clock: Callable[[], float],
     ) -> None:
         self._terms, self._steadiness, self._mirroring, self._clock = terms, steadiness, mirroring, clock
-        self._ability, self._past, self._silence = ability, past, silence
+        self._ability, self._past, self._silences = ability, past, Silences(silence)
         self._asked: dict[str, float] = {}
         self._answered: dict[str, str] = {}
         self._given: dict[str, float] = {}
@@ -98,7 +95,6 @@ class Standings:
         self._in_vain: dict[str, tuple[str, str]] = {}
         self._insists: dict[str, float] = {}
         self._known: set[str] = set()
-        self._silent: frozenset[str] = frozenset()
 
     def look(
         self, world: World, node: str, actual: State, mirrored: Collection[str] = (), *, live: bool = True
@@ -113,38 +109,21 @@ class Standings:
         groups = directed_groups(world, node)
         self._note_requests(groups, now, live)
         given_up = former & self._in_vain.keys()  # its kernel has the connections still
+        held = self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now))
         standing = Standing(
             active,
             purging,
             frozenset(self._behind(groups.keys() - active - given_up, actual) & set(mirrored)),
-            self._steadiness.held(groups, active, actual, now, self._given_away(world, node, groups, now)),
+            held,
             self._lapsed(now),
             former,
             frozenset(name for name in groups.keys() - active if self._mirroring.deaf(name)),
             lacking=self._ability.counts,
-            silent=self._note_silent(groups, active, actual),
+            silent=self._silences.look(groups, active, former, held, actual),
         )
         standing = self._resumed(standing, world, node, actual)
         displacing = self._displaces(world, node, groups, standing, now)
         return replace(standing, displacing=displacing, overdue=self._overdue(world, node, standing, now))
-
-    def _note_silent(
-        self, groups: Mapping[str, DirectorGroup], active: frozenset[str], actual: State
-    ) -> frozenset[str]:
-        """Return the groups that nobody holds, for all that is heard, whatever the status tells of who is active.
-
-        Who took over for that goes on as it does: of two that are active the one that claims more stays.
-        """
-        quiet = {
-            name for name, group in groups.items() if name not in active and actual.electing and self._quiet(group)
-        }
-        self._silent = frozenset(quiet | (self._silent & active))
-        return self._silent
-
-    def _quiet(self, group: DirectorGroup) -> bool:
-        assert group.spec is not None
-        silence = self._silence(router_id(group))
-        return silence is not None and silence >= down_time(group.spec) + TAKE_OVER
 
     def _resumed(self, standing: Standing, world: World, node: str, actual: State) -> Standing:
         """Return it with what this node claims; an agent that has just begun goes on with what it finds."""

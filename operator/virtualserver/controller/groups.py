@@ -1,6 +1,6 @@
 """What the controller says of a director group: from what its directors say of themselves to conditions and events.
 
-Figures that change all the time (how far a mirror lags) stay in the directors' entries: nothing here repeats them.
+Of a mirror's share and lag it repeats the steps in which directors tell them: they stay the same while all is well.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ _SO_RCVBUFFORCE = 33
 _BUFFER = 4 * 1024 * 1024
 """Bytes: thousands of addresses come at once when this director takes over."""
 _ROUTERS: dict[IPAddress, int] = {token(router).address: router for router in range(1, 256)}
+_DEAF = 10.0
+"""Seconds after its link began to work in which a node that hears nobody may be deaf."""
 _OVERLAP, _SILENT = 0.5, 3.5
 """Two that advertise are not yet two that are active: seconds in which one takes over from the other; and after so
 many intervals without an advertisement the other one counts as silent."""
@@ -53,6 +55,7 @@ class Ownership:
         self._links: dict[int, tuple[str, int]] = {}
         self._since: dict[int, float | None] = {}
         self._heard: dict[int, Arrival] = {}
+        self._ended: dict[int, float] = {}
         self._working: dict[str, float] = {}
         self._ears: list[Ear] = []
         self._routes: socket.socket | None = None
@@ -90,14 +93,18 @@ class Ownership:
         return heard if beside and self._clock() - heard.time < _SILENT * interval else None
 
     def silence(self, router_id: int) -> float | None:
-        """Return for how many seconds no other director was heard on a virtual router's link.
+        """Return for how many seconds nobody was active for a virtual router, as heard on its link, this node included.
 
-        None when that says nothing: none was heard since the link works, so it may be this node that hears nobody.
+        None while the link does not work. Where no other one was heard since it does, it may be this node that hears
+        nobody: some seconds of that do not count.
         """
-        found, begun = self._heard.get(router_id), self._working.get(self._where(router_id) or "")
-        if found is None or begun is None or found.time < begun:
+        link, found = self._where(router_id), self._heard.get(router_id)
+        begun = self._working.get(link or "")
+        if begun is None:
             return None
-        return max(self._clock() - found.time, 0.0)
+        heard = found is not None and found.link == link and found.time >= begun
+        last = found.time if found is not None and heard else begun + _DEAF
+        return max(self._clock() - max(last, self._ended.get(router_id, last)), 0.0)
 
     # The event loop
 
@@ -187,8 +194,9 @@ class Ownership:
             return
         if address in self._addresses:
             self._since.setdefault(router, now)
-        else:
-            self._since.pop(router, None)
+        elif router in self._since:
+            del self._since[router]
+            self._ended[router] = self._clock()
 
     def _note_working(self) -> None:
         """Note the moment from which each link works; forget it when it does not."""

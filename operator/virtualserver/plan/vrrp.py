@@ -91,6 +91,11 @@ def routers(world: World, node: str) -> dict[int, str]:
     }
 
 
+TAKE_OVER = 2.0
+"""Seconds that a director has for taking over, and the time in which it could notice a crash; after that another one
+does it: the active one lets go first, or one that should stay out takes the addresses."""
+
+
 def down_time(spec: DirectorGroupSpec) -> float:
     """Return the seconds without an advertisement after which a standby takes over, at most."""
     return (spec.vrrp.missed_advertisements + 1) * seconds(spec.vrrp.advertisement_interval)
