@@ -38,7 +38,7 @@ def main() -> int:
             lambda: programming.in_distribution_kernel(*((10, 2) if quick else (100, 4))),
         )
         part("everything in the lab", lambda: _in_lab(part, quick))
-        part("failover", lambda: failover.in_lab(failover.QUICK if quick else failover.FULL))
+        part("failover", lambda: failover.in_lab(failover.QUICK if quick else failover.FULL, missed=failures))
     except KeyboardInterrupt:
         failures.append("interrupted")
     print(f"\n{table(figures)}\n\n{len(figures)} figures in {RESULTS}")

@@ -91,20 +91,24 @@ ONCE = replace(QUICK, losses=[], drawn=False)
 """What every run of the tests measures."""
 
 
-def measure_all(lab: Lab, plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS)) -> list[Figure]:
+def measure_all(
+    lab: Lab, plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS), missed: list[str] | None = None
+) -> list[Figure]:
     """Every subject in its turn. Without the first there is nothing to show; of a later one that fails, or is
-    interrupted, what was measured until then counts."""
+    interrupted, what was measured until then counts. What was not measured is added to `missed`."""
     found: dict[str, Outcome] = {}
+    missed = [] if missed is None else missed
     for number, name in enumerate(subjects):
         try:
             with _subject(lab, name) as subject:
                 found[name] = Outcome()
                 whole = plan.peer() if number else plan
-                _measure(lab, subject, whole.part() if name in PARTLY else whole, found[name])
+                _measure(lab, subject, whole.part() if name in PARTLY else whole, found[name], missed)
         except (Exception, KeyboardInterrupt) as error:
             if len(found) < 2 and not (name in found and found[name].crashes):
                 raise
             complain(f"failover, {name}: {error!r}")
+            missed.append(f"NOT MEASURED: failover, {name}, from then on: {error!r}")
             if isinstance(error, KeyboardInterrupt):
                 break
     found = {name: one for name, one in found.items() if one.crashes}
@@ -124,13 +128,13 @@ def _subject(lab: Lab, name: str) -> Iterator[Subject]:
             subject.close()
 
 
-def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome) -> None:
+def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome, missed: list[str]) -> None:
     for mode in plan.modes:
         for scheduler in plan.schedulers:
             vip = subject.prepare(WAYS[mode], scheduler)
             for number in range(plan.rounds):
                 what = f"{subject.name}: crash, {mode} {scheduler}, round {number + 1}"
-                seen = _again(partial(measure.crash, lab, subject, vip, plan.ages, plan.count), what)
+                seen = _again(partial(measure.crash, lab, subject, vip, plan.ages, plan.count), what, missed)
                 if seen is not None:
                     lost = ", ".join(f"{age} {one.lost}" for age, one in seen.used.items())
                     times = f"pause {seen.pause:.2f} s, slowest {seen.slowest:.2f} s, dark {seen.dark:.2f} s"
@@ -138,26 +142,27 @@ def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome) -> None:
                     results.crashes.setdefault((mode, scheduler), []).append(seen)
     for number in range(plan.handovers):
         what = f"{subject.name}: planned failover {number + 1}"
-        if (seen := _again(partial(measure.hand_over, lab, subject, vip, plan.count), what)) is not None:
+        if (seen := _again(partial(measure.hand_over, lab, subject, vip, plan.count), what, missed)) is not None:
             say(f"bench: {what}: {seen.lost} lost, {seen.unanswered} datagrams, pause {seen.pause:.2f} s")
             results.handovers.append(seen)
     if plan.drawn:
         what = f"{subject.name}: to be drawn"
-        results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2:-1], 10), what)
+        results.alone = _again(partial(measure.crash, lab, subject, vip, AGES[-2:-1], 10), what, missed)
     for percent in plan.losses:
         what = f"{subject.name}: mirroring with {percent} % loss"
-        if (share := _again(partial(mirrored, lab, subject, vip, percent, plan.count), what)) is not None:
+        if (share := _again(partial(mirrored, lab, subject, vip, percent, plan.count), what, missed)) is not None:
             say(f"bench: {what}: {share:.1f} %")
             results.mirrored[percent] = share
 
 
-def _again(measured: Callable[[], T], what: str) -> T | None:
+def _again(measured: Callable[[], T], what: str, missed: list[str]) -> T | None:
     """Once more when it could not be measured; None when not then either, which is said."""
     for _ in range(TRIES):
         try:
             return measured()
         except LabError as error:
             complain(f"not measured: {what}: {error}")
+    missed.append(f"NOT MEASURED: {what}")
     return None
 
 
@@ -184,7 +189,9 @@ def _identity(line: str) -> tuple[str, ...]:
 
 
 def main() -> int:
-    """Only this part of the benchmarks: `python -m bench.failover [--quick] [--rounds N] [SUBJECT ...]`."""
+    """Only this part of the benchmarks: `python -m bench.failover [--quick] [--rounds N] [SUBJECT ...]`.
+
+    Code 0 only if everything was measured."""
     parser = argparse.ArgumentParser(prog="bench.failover", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="one of each")
     parser.add_argument("--rounds", type=int, default=FULL.rounds, help="crashes for each mode and scheduler")
@@ -194,19 +201,25 @@ def main() -> int:
     chosen = parser.parse_args()
     interrupts.listen()
     plan = QUICK if chosen.quick else replace(FULL, rounds=chosen.rounds, beside=chosen.beside)
-    found = in_lab(plan, chosen.subjects or tuple(SUBJECTS), chosen.name)
+    missed: list[str] = []
+    found = in_lab(plan, chosen.subjects or tuple(SUBJECTS), chosen.name, missed)
     write(found)
-    print(table(found))
-    return 0
+    print("\n".join([table(found), *missed]))
+    return 1 if missed else 0
 
 
-def in_lab(plan: Plan, subjects: Sequence[str] = tuple(SUBJECTS), name: str = "bench") -> list[Figure]:
+def in_lab(
+    plan: Plan,
+    subjects: Sequence[str] = tuple(SUBJECTS),
+    name: str = "bench",
+    missed: list[str] | None = None,
+) -> list[Figure]:
     """In a lab whose directors are machines of their own."""
     with (
         tempfile.TemporaryDirectory(prefix="vs-bench-", dir="/var/tmp") as folder,
         Lab(name, Path(folder) / "lab", topology="three") as lab,
     ):
-        return measure_all(lab, plan, subjects)
+        return measure_all(lab, plan, subjects, missed)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from bench import outcomes, plot
+from bench import failover, outcomes, plot
 from bench.outcomes import Outcome
 from failover.measure import Seen, Used
+from lab.console import LabError
 
 
 def seen(lost: int = 0, pause: float = 0.2) -> Seen:
@@ -56,6 +57,18 @@ def test_a_peer_alone_is_shown_as_such() -> None:
     lost = next(one for one in rows if one.name == "crash_lost_NAT_mh_0s")
     assert (lost.ours, lost.peer) == (7, None)
     assert "nothing beside it" in lost.note
+
+
+def test_what_could_not_be_measured_is_told() -> None:
+    missed: list[str] = []
+
+    def busy() -> float:
+        raise LabError("only 3 of 250 connections stand")
+
+    assert failover._again(lambda: 0.2, "ours: crash", missed) == 0.2
+    assert missed == []
+    assert failover._again(busy, "ours: crash, NAT mh, round 7", missed) is None
+    assert missed == ["NOT MEASURED: ours: crash, NAT mh, round 7"]
 
 
 def test_the_plot_shows_a_hole_where_nothing_arrived() -> None:
