@@ -78,6 +78,8 @@ class Seen:
     """The same as `pause` just before: what the machine alone does."""
     unanswered: int = 0
     """Datagrams of that time, one every 5 ms: what a stalled machine delays comes later, what nobody forwards never."""
+    began: float = 0.0
+    """From the failover to the begin of that pause, in seconds."""
     stream: Sequence[float] = ()
     """When the stream's echoes came, from the failover on (negative: before)."""
 
@@ -95,10 +97,10 @@ def longest_gap(times: Sequence[float], since: float, until: float = float("inf"
     return max((later - earlier for earlier, later in pairwise(times) if since < later < until), default=0.0)
 
 
-def gap_across(times: Sequence[float], since: float, until: float) -> float:
-    """The longest stretch between two neighbours that has a moment between these times in it."""
-    spans = (later - earlier for earlier, later in pairwise(times) if later > since and earlier < until)
-    return max(spans, default=0.0)
+def gap_across(times: Sequence[float], since: float, until: float) -> tuple[float, float]:
+    """The longest stretch between two neighbours that has a moment between these times in it, and when it began."""
+    spans = ((later - earlier, earlier) for earlier, later in pairwise(times) if later > since and earlier < until)
+    return max(spans, default=(0.0, since))
 
 
 def crash(lab: Lab, subject: Subject, vip: str, ages: Sequence[Age], count: int = 1000) -> Seen:
@@ -151,12 +153,14 @@ class _Run:
         """What comes of it; gaps count that have a moment between these times in them."""
         stream, datagrams = self.times["stream"], self.times["datagrams"]
         since = self.at - MARGIN if since is None else since
+        pause, began = gap_across([*stream, self.ends], since, until)
         return Seen(
             used=self.used,
-            pause=gap_across([*stream, self.ends], since, until),
-            dark=gap_across([*datagrams, self.ends], since, until),
+            pause=pause,
+            dark=gap_across([*datagrams, self.ends], since, until)[0],
             floor=longest_gap(stream, self.at - QUIET, self.at - MARGIN) if self.calm else 0.0,
             unanswered=sum(since <= one <= until for one in self.times["lost"]),
+            began=began - self.at,
             stream=[round(one - self.at, 4) for one in stream],
         )
 
