@@ -7,9 +7,9 @@
 
 Each prints lines of JSON: `{"event": "ready", ...}` once it runs, and a summary at its end. `hold` opens connections
 and uses each once (not with `handshake`), so their age is up to its caller; on SIGUSR1 it writes one byte on each, in
-random order, over `spread` seconds, and counts what came back: echo, reset or silence. The others run until SIGTERM,
-and write the times of all answers to `times`; `lost` gets the times at which datagrams were sent that nobody answered.
-Times are those of this guest's clock.
+random order, over `spread` seconds, and counts what came back: echo, reset or silence. All run until SIGTERM. The
+others write the times of all answers to `times`; `lost` gets the times at which datagrams were sent that nobody
+answered. Times are those of this guest's clock.
 
 Plain scripts with nothing but the standard library: in a guest every import and every system call costs.
 """
@@ -92,6 +92,7 @@ class Hold:
         got = signal.sigtimedwait([signal.SIGUSR1, signal.SIGTERM], LIMIT)
         if got is not None and got.si_signo == signal.SIGUSR1:
             tell(**self.use())
+            signal.sigtimedwait([signal.SIGTERM], LIMIT)  # all closed at once would hold up whoever still measures
         for link in self.opened.values():
             link.close()
 

@@ -28,10 +28,13 @@ class Ours:
         self.lab = lab
         self.mirroring = mirroring
         self.name = f"ours, {interval}"
+        self._count = 0
+        """Real servers in each director's kernel."""
         self._vrrp = {"advertisementInterval": interval, "preempt": False}
 
     def prepare(self, mode: Mode, scheduler: str) -> str:
         self._delete()
+        self._count = len(NAMES) * len(mode.servers)
         vrrp = json.dumps({"spec": {"vrrp": self._vrrp}})
         self.lab.kubectl("patch", "directorgroup", "default", "--type=merge", "-p", vrrp)
         manifests = [self._manifest(mode, scheduler, protocol) for protocol in NAMES]
@@ -70,6 +73,7 @@ class Ours:
             for director in (self.active(), *DIRECTORS):
                 self.lab.host(director).run("sysctl -qw net.ipv4.vs.expire_nodest_conn=1; ipvsadm -C")
             self._until(self._forgotten, "no director knows a connection")
+            self._until(self._whole, "the agents have repaired what was flushed")
         self._in_step()
 
     def close(self) -> None:
@@ -79,6 +83,9 @@ class Ours:
 
     def _forgotten(self) -> bool:
         return not any(connections(self.lab, director) for director in DIRECTORS)
+
+    def _whole(self) -> bool:
+        return all(self._services(director) == self._count for director in DIRECTORS)
 
     def _delete(self) -> None:
         self.lab.kubectl("delete", "virtualservers", "--ignore-not-found", *NAMES.values())
@@ -106,9 +113,8 @@ class Ours:
         status: dict[str, Any] = self.lab.api.request("GET", f"{COLLECTION}/{name}").get("status") or {}
         count = len(mode.servers)
         nodes = [one for one in status.get("nodes") or [] if one.get("programmedGeneration")]
-        programmed = all(self._services(director) == len(NAMES) * count for director in DIRECTORS)
         ready = status.get("readyRealServers") == f"{count}/{count}"
-        return ready and programmed and len(nodes) == (0 if mode.method == "-m" else count)
+        return ready and self._whole() and len(nodes) == (0 if mode.method == "-m" else count)
 
     def _in_step(self) -> None:
         """One director is active, the other is a standby that has its connections."""
