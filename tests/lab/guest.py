@@ -81,6 +81,9 @@ class Guest:
         """The machine's end of its cable to that segment."""
         return f"{links.prefix(self.lab)}{self.letter}{index}"
 
+    def _taps(self) -> list[str]:
+        return [self.tap(index) for index in range(len(network.CABLES))]
+
     def launch(self, bridges: dict[str, str]) -> None:
         """Boot with one network device for each segment in `bridges` (segment letter -> bridge of the machine)."""
         self.home.mkdir(parents=True, exist_ok=True)
@@ -130,13 +133,12 @@ class Guest:
         """
         if self.daemon is not None:
             self.daemon.stop(SIGKILL)
-        taps = (self.tap(index) for index in range(len(network.CABLES)))
-        processes.kill_all({*processes.marked(self.home), *links.holders(*taps)})
+        processes.kill_all({*processes.marked(self.home), *links.holders(*self._taps())})
 
     def state(self) -> str:
         """For a person who looks at a failure: its process, its cables, and the end of its console."""
         pid = f"process {self.daemon.pid} {'runs' if self.alive else 'is gone'}" if self.daemon else "never started"
-        taps = [self.tap(index) for index in range(len(network.CABLES))]
+        taps = self._taps()
         held = links.holders(*taps)
         cables = [
             f"{tap}: {', '.join(str(pid) for pid, name in held.items() if name == tap) or 'free'}" for tap in taps

@@ -11,8 +11,8 @@ from virtualserver.model.types import State
 from virtualserver.plan.vrrp import TAKE_OVER, down_time, router_id
 from virtualserver.plan.world import DirectorGroup
 
-LONGEST = 60.0
-"""Seconds that one waits at most which has taken over again and again from others that live."""
+DOUBLINGS = 5
+"""So often the wait is doubled at most: about a minute, after which one that is held down has rested anyway."""
 
 
 class Silences:
@@ -40,7 +40,7 @@ class Silences:
         """
         alone = (active & (self._silent | self._alone)) | (former & self._alone)
         ended = self._alone - alone
-        self._in_vain = {name: self._in_vain.get(name, 0) + (name in ended) for name in held}
+        self._in_vain = {name: min(self._in_vain.get(name, 0) + (name in ended), DOUBLINGS) for name in held}
         self._alone = alone
         quiet = {
             name for name, group in groups.items() if name not in active and actual.electing and self._quiet(group)
@@ -51,5 +51,5 @@ class Silences:
     def _quiet(self, group: DirectorGroup) -> bool:
         assert group.spec is not None
         silence = self._silence(router_id(group))
-        wait = min(TAKE_OVER * 2 ** self._in_vain.get(group.name, 0), LONGEST)
+        wait = TAKE_OVER * 2 ** self._in_vain.get(group.name, 0)
         return silence is not None and silence >= down_time(group.spec) + wait

@@ -81,7 +81,8 @@ def barred(world: World, group: DirectorGroup, node: str, standing: Standing) ->
     if group.name in standing.purging:
         text = "connections of its former term as active director are being forgotten"
         return Finding(False, Reason.PURGING, text)
-    if group.name in standing.held.keys() - standing.silent and _relieved(world, group, node):
+    rests = group.name in standing.held and group.name not in standing.silent
+    if rests and _relieved(world, group, node):
         return Finding(False, Reason.HELD_DOWN, standing.held[group.name])
     if group.name in standing.behind and group.name not in standing.active:
         return Finding(False, Reason.CATCHING_UP, "it does not have the active director's connections yet")
