@@ -1,7 +1,7 @@
 """Clients of an echo service that live through a failover and tell what they saw; they run on a host of the lab.
 
     clients.py hold ADDRESS PORT COUNT [handshake] [ports=FIRST] [patience=SECONDS] [spread=SECONDS] [seed=NUMBER]
-    clients.py stream ADDRESS PORT [every=MS] [size=BYTES] [times=FILE]
+    clients.py stream ADDRESS PORT [every=MS] [size=BYTES] [times=FILE] [timers=FILE]
     clients.py datagrams ADDRESS PORT [every=MS] [times=FILE] [lost=FILE]
     clients.py connects ADDRESS PORT [every=MS] [times=FILE]
 
@@ -9,7 +9,8 @@ Each prints lines of JSON: `{"event": "ready", ...}` once it runs, and a summary
 and uses each once (not with `handshake`), so their age is up to its caller; on SIGUSR1 it writes one byte on each, in
 random order, over `spread` seconds, and counts what came back: echo, reset or silence. All run until SIGTERM. The
 others write the times of all answers to `times`; `lost` gets the times at which datagrams were sent that nobody
-answered. Times are those of this guest's clock.
+answered, `timers` after how many seconds the kernel would have sent again what was not answered, for each echo. Times
+are those of this guest's clock.
 
 Plain scripts with nothing but the standard library: in a guest every import and every system call costs.
 """
@@ -38,6 +39,8 @@ BATCH = 8
 """Connections that are written to one after the other before answers are read."""
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER: a closed connection is forgotten at once by the real server, and in 10 s by the directors."""
+TCP_INFO_RTO = struct.Struct("=8xI")
+"""Where `struct tcp_info` of linux/tcp.h has `tcpi_rto`, in microseconds."""
 
 
 def tell(**fields: object) -> None:
@@ -217,6 +220,7 @@ def stream(address: str, port: int, options: dict[str, str]) -> None:
     """One connection; a message every so many milliseconds, the next one not before the last has come back."""
     stop, seen = Stopped(), Arrivals(options)
     every, message = float(options.get("every", 5)) / 1000, b"s" * int(options.get("size", 1000))
+    timers: list[float] = []
     with tcp(address) as link:
         link.settimeout(10)
         link.connect((address, port))
@@ -231,8 +235,17 @@ def stream(address: str, port: int, options: dict[str, str]) -> None:
                 broken = f"{type(error).__name__} {error}"
             if not broken:
                 seen.note()
+                timers.append(timer(link))
                 time.sleep(max(0.0, began + every - time.monotonic()))
+    if file := options.get("timers"):
+        Path(file).write_text(json.dumps(timers))
     tell(event="stream", broken="" if stop else broken, size=len(message), **seen.summary())
+
+
+def timer(link: socket.socket) -> float:
+    """Seconds after which the kernel sends again what was not answered: 0.2 and what round trips take and vary by."""
+    microseconds: int = TCP_INFO_RTO.unpack(link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_RTO.size))[0]
+    return microseconds / 1e6
 
 
 def receive(link: socket.socket, size: int, stop: Stopped) -> str:

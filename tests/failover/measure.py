@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from failover.quiet import guests_first
 from failover.running import Program, begin, folder_of, held, running, used, watched
@@ -80,6 +79,8 @@ class Seen:
     """Datagrams of that time, one every 5 ms: what a stalled machine delays comes later, what nobody forwards never."""
     began: float = 0.0
     """From the failover to the begin of that pause, in seconds."""
+    timer: float = 0.0
+    """What the stream's kernel waited, when that pause began, before it would send again what was not answered."""
     stream: Sequence[float] = ()
     """When the stream's echoes came, from the failover on (negative: before)."""
 
@@ -148,6 +149,8 @@ class _Run:
     """Whether nothing was opened just before."""
     used: Mapping[str, Used]
     times: Mapping[str, Sequence[float]]
+    timers: Sequence[float]
+    """Of each echo of the stream."""
 
     def seen(self, since: float | None = None, until: float = math.inf) -> Seen:
         """What comes of it; gaps count that have a moment between these times in them."""
@@ -161,18 +164,19 @@ class _Run:
             floor=longest_gap(stream, self.at - QUIET, self.at - MARGIN) if self.calm else 0.0,
             unanswered=sum(since <= one <= until for one in self.times["lost"]),
             began=began - self.at,
+            timer=dict(zip(stream, self.timers, strict=True)).get(began, 0.0),
             stream=[round(one - self.at, 4) for one in stream],
         )
 
 
 def _measured(lab: Lab, vip: str, ages: Sequence[Age], count: int, act: Act) -> _Run:
-    files = {kind: folder_of(lab) / f"{kind}.json" for kind in ("stream", "datagrams", "lost")}
+    files = {kind: folder_of(lab) / f"{kind}.json" for kind in ("stream", "datagrams", "lost", "timers")}
     with ExitStack() as stack:
         flows = {
             kind: stack.enter_context(
-                running(lab, "clients.py", kind, vip, ECHO, f"times={files[kind]}", f"lost={files['lost']}")
+                running(lab, "clients.py", kind, vip, ECHO, f"times={files[kind]}", f"{beside}={files[beside]}")
             )
-            for kind in ("stream", "datagrams")
+            for kind, beside in (("stream", "timers"), ("datagrams", "lost"))
         }
         many = _opened(lab, vip, ages, count, stack)
         at = act()
@@ -184,10 +188,12 @@ def _measured(lab: Lab, vip: str, ages: Sequence[Age], count: int, act: Act) -> 
         for kind, flow in flows.items():
             flow.stop(kind)
     shift = lab.guest_of("client").behind()
-    times = {kind: [one + shift for one in json.loads(Path(file).read_text())] for kind, file in files.items()}
+    written = {kind: json.loads(file.read_text()) for kind, file in files.items()}
+    timers = written.pop("timers")
+    times = {kind: [one + shift for one in found] for kind, found in written.items()}
     fields = ("echo", "reset", "silence", "longest")
     became = {age.name: Used(count, **{field: results[age.name][field] for field in fields}) for age in ages}
-    return _Run(at, ends, min(age.seconds for age in ages) >= QUIET, became, times)
+    return _Run(at, ends, min(age.seconds for age in ages) >= QUIET, became, times, timers)
 
 
 def _opened(lab: Lab, vip: str, ages: Sequence[Age], count: int, stack: ExitStack) -> dict[str, Program]:
