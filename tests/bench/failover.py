@@ -1,9 +1,8 @@
 """(f): what connections see of a crash and of a planned failover, and how many are mirrored when packets are lost.
 
-With advertisements every 50 ms, so that a pause may be below 0.25 s, and for some rows with the defaults as well;
-beside keepalived by hand, with the kernel's defaults and tuned, in the same lab and the same run. Each crash has a
-table that was empty before, and its connections are used in random order: in the order in which they were opened, `rr`
-would send unknown ones to the right real servers by luck.
+With the group's defaults; beside keepalived by hand, with the kernel's defaults and tuned, in the same lab and the same
+run. Each crash has a table that was empty before, and its connections are used in random order: in the order in which
+they were opened, `rr` would send unknown ones to the right real servers by luck.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bench.outcomes import Outcome
 from failover import measure, nemesis
 from failover.byhand import ByHand
 from failover.measure import AGES, Age
-from failover.ours import SHORTEST, Ours
+from failover.ours import Ours
 from failover.running import held
 from failover.subject import DIRECTORS, WAYS, Subject, connections
 from lab import interrupts
@@ -47,13 +46,10 @@ MESSAGE = 1000
 T = TypeVar("T")
 Make = Callable[[Lab], Subject]
 SUBJECTS: dict[str, Make] = {
-    "ours": lambda lab: Ours(lab, SHORTEST),
+    "ours": Ours,
     "keepalived": lambda lab: ByHand(lab, freeze=True),
     "keepalived, tuned": lambda lab: ByHand(lab, tuned=True, freeze=True),
-    "ours, defaults": Ours,
 }
-PARTLY = {"ours, defaults"}
-"""What is run with one mode and scheduler only."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +72,6 @@ class Plan:
         """What is run beside it."""
         return replace(self, rounds=self.beside)
 
-    def part(self) -> Plan:
-        """Crashes with one mode and scheduler."""
-        mode, scheduler = (one[len(one) // 2] for one in (self.modes, self.schedulers))
-        return replace(self, modes=[mode], schedulers=[scheduler], losses=[], handovers=1)
-
 
 FULL = Plan(MODES, SCHEDULERS, AGES, 20, LOSSES, 10, beside=5)
 """180 crashes, of some 22 s: 20 for each mode and scheduler; 45 of each peer."""
@@ -102,8 +93,7 @@ def measure_all(
         try:
             with _subject(lab, name) as subject:
                 found[name] = Outcome()
-                whole = plan.peer() if number else plan
-                _measure(lab, subject, whole.part() if name in PARTLY else whole, found[name], missed)
+                _measure(lab, subject, plan.peer() if number else plan, found[name], missed)
         except (Exception, KeyboardInterrupt) as error:
             if len(found) < 2 and not (name in found and found[name].crashes):
                 raise

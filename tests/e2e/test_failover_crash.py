@@ -12,7 +12,7 @@ from failover.subject import connections
 
 STICKY = "198.18.0.159"
 LONGEST = 1.5
-"""Seconds without an owner that a busy machine may make of the 0.33 that the defaults take."""
+"""Seconds without an owner that a busy machine may make of the 0.33 that these settings take."""
 
 
 def test_a_crash_costs_no_connection_and_who_returns_stands_by(pair: Pair) -> None:

@@ -27,7 +27,8 @@ LINK = "trio"
 
 
 def group() -> Json:
-    vrrp = {"routerId": 53, "advertisementInterval": INTERVAL, "preferredNodes": list(MEMBERS)}
+    pace = {"advertisementInterval": INTERVAL, "missedAdvertisements": 3}
+    vrrp = {"routerId": 53, **pace, "preferredNodes": list(MEMBERS)}
     spec = {"nodeSelector": {LABEL: "true"}, "interface": "eth0", "vrrp": vrrp}
     kind = {"apiVersion": "virtualserver.dev/v1alpha1", "kind": "DirectorGroup"}
     return {**kind, "metadata": {"name": GROUP}, "spec": spec}

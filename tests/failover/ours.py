@@ -17,25 +17,24 @@ GROUP = "/apis/virtualserver.dev/v1alpha1/directorgroups/default"
 COLLECTION = "/apis/virtualserver.dev/v1alpha1/namespaces/default/virtualservers"
 NAMES = {"TCP": "echo-tcp", "UDP": "echo-udp"}
 PATIENCE = 90
-DEFAULT, SHORTEST = "100ms", "50ms"
-"""How often the active director speaks: by default, and for pauses of at most 0.25 s."""
+VRRP = {"advertisementInterval": None, "missedAdvertisements": None, "preempt": False}
+"""As it is by default; the lab's group is for machines that are busier."""
 
 
 class Ours:
-    """Through the API server, as its user would; connections are mirrored unless told otherwise."""
+    """Through the API server, as its user would; connections are mirrored."""
 
-    def __init__(self, lab: Lab, interval: str = DEFAULT, mirroring: bool = True) -> None:
+    name = "ours"
+
+    def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.mirroring = mirroring
-        self.name = f"ours, {interval}"
         self._count = 0
         """Real servers in each director's kernel."""
-        self._vrrp = {"advertisementInterval": interval, "preempt": False}
 
     def prepare(self, mode: Mode, scheduler: str) -> str:
         self._delete()
         self._count = len(NAMES) * len(mode.servers)
-        vrrp = json.dumps({"spec": {"vrrp": self._vrrp}})
+        vrrp = json.dumps({"spec": {"vrrp": VRRP}})
         self.lab.kubectl("patch", "directorgroup", "default", "--type=merge", "-p", vrrp)
         manifests = [self._manifest(mode, scheduler, protocol) for protocol in NAMES]
         for manifest in manifests:
@@ -97,7 +96,7 @@ class Ours:
             "ports": [{"port": ECHO, "protocol": protocol}],
             "forwarding": mode.forwarding,
             "scheduler": {"name": scheduler},
-            "connectionMirroring": self.mirroring,
+            "connectionMirroring": True,
             "realServers": [{"address": address} for address in mode.servers.values()],
             "monitors": [{"type": "TCP", "interval": "1s", "timeout": "500ms"}] if protocol == "TCP" else [],
         }
@@ -123,7 +122,7 @@ class Ours:
     def _roles(self) -> list[str]:
         status = self.lab.api.request("GET", GROUP).get("status") or {}
         reports = status.get("directors") or []
-        behind = [one for one in reports if one["role"] == "Standby" and self.mirroring and not _in_step(one)]
+        behind = [one for one in reports if one["role"] == "Standby" and not _in_step(one)]
         return [] if behind else sorted(one["role"] for one in reports)
 
     def _until(self, check: Callable[[], bool], what: str) -> None:

@@ -12,7 +12,7 @@ from virtualserver.api.enums import GroupRole, MirrorState
 from virtualserver.api.rule import Distinct
 from virtualserver.api.values import LinkName, MulticastAddress, NodeName, PortNumber
 
-AdvertisementInterval = Annotated[str, rules.duration(rules.between("50ms", "40s"), rules.WHOLE_CENTISECONDS)]
+AdvertisementInterval = Annotated[str, rules.duration(rules.between("20ms", "40s"), rules.WHOLE_CENTISECONDS)]
 PreemptDelay = Annotated[str, rules.duration(rules.between("0s", "1000s"))]
 RefreshPeriod = Annotated[str, rules.duration(rules.between("1s", "1h"), rules.WHOLE_SECONDS)]
 NodeNames = Annotated[list[NodeName], Distinct()]
@@ -27,10 +27,10 @@ class Vrrp(ApiModel):
         51, description="Virtual router id: no other group, and no other VRRP router of the segment, may have it."
     )
     advertisement_interval: AdvertisementInterval = Field(
-        "100ms", description="Time between two advertisements of the active director, 50ms to 40s."
+        "30ms", description="Time between two advertisements of the active director, 20ms to 40s."
     )
     missed_advertisements: Annotated[int, Field(ge=2, le=100, strict=True)] = Field(
-        3,
+        5,
         description=(
             "Advertisements missed in a row after which a standby takes over. Clients wait about this many "
             "intervals when a director crashes; fewer make false take-overs likelier where packets are lost."
