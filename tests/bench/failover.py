@@ -128,7 +128,8 @@ def _measure(lab: Lab, subject: Subject, plan: Plan, results: Outcome, missed: l
                 if seen is not None:
                     lost = ", ".join(f"{age} {one.lost}" for age, one in seen.used.items())
                     times = f"pause {seen.pause:.2f} s from {seen.began:.2f} s on"
-                    times += f" (timer {seen.timer:.2f} s), slowest {seen.slowest:.2f} s, dark {seen.dark:.2f} s"
+                    times += f" (timer {seen.timer:.2f} s), slowest {seen.slowest:.2f} s"
+                    times += f" (timer {seen.slowest_timer:.2f} s), dark {seen.dark:.2f} s"
                     say(f"bench: {what}: lost {lost}; {times}")
                     results.crashes.setdefault((mode, scheduler), []).append(seen)
     for number in range(plan.handovers):

@@ -84,7 +84,11 @@ class Hold:
         self.failed: list[str] = []
         self.written: dict[int, float] = {}
         """When those were written to that have not answered yet."""
+        self.timers: dict[int, float] = {}
+        """After how many seconds the kernel would send again what was written."""
         self.pauses: list[float] = []
+        self.slowest = (0.0, 0.0)
+        """The longest of these, and the timer of that connection."""
         self.reset = 0
 
     def run(self) -> None:
@@ -154,11 +158,13 @@ class Hold:
         self.gather(time.monotonic() + self.patience)
         shown = {f"p{percent}": percentile(self.pauses, percent) for percent in (50, 99)}
         counts = {"echo": len(self.pauses), "reset": self.reset, "silence": len(self.written)}
-        times = {"longest": percentile(self.pauses, 100), "began": round(began, 4), "writing": round(took, 3)}
+        longest, timer = (round(one, 4) for one in self.slowest)
+        times = {"longest": longest, "timer": timer, "began": round(began, 4), "writing": round(took, 3)}
         return {"event": "used", **counts, **times, **shown}
 
     def write(self, descriptor: int) -> None:
         try:
+            self.timers[descriptor] = timer(self.opened[descriptor])
             self.opened[descriptor].send(b"b")
             self.epoll.register(descriptor, select.EPOLLIN)
             self.written[descriptor] = time.monotonic()
@@ -175,6 +181,7 @@ class Hold:
                 with contextlib.suppress(OSError):
                     if self.opened[descriptor].recv(16) == b"b":
                         self.pauses.append(time.monotonic() - began)
+                        self.slowest = max(self.slowest, (self.pauses[-1], self.timers[descriptor]))
                         continue
                 self.reset += 1
             if (left := until - time.monotonic()) <= 0:

@@ -57,6 +57,8 @@ class Used:
     silence: int
     longest: float
     """From writing to the echo, the slowest of those that were not lost."""
+    timer: float = 0.0
+    """What its kernel waited, when it was written to, before it would send again what was not answered."""
 
     @property
     def lost(self) -> int:
@@ -91,6 +93,11 @@ class Seen:
     @property
     def slowest(self) -> float:
         return max(one.longest for one in self.used.values())
+
+    @property
+    def slowest_timer(self) -> float:
+        """Of the slowest connection."""
+        return max(self.used.values(), key=lambda one: one.longest).timer
 
 
 def longest_gap(times: Sequence[float], since: float, until: float = float("inf")) -> float:
@@ -191,7 +198,7 @@ def _measured(lab: Lab, vip: str, ages: Sequence[Age], count: int, act: Act) -> 
     written = {kind: json.loads(file.read_text()) for kind, file in files.items()}
     timers = written.pop("timers")
     times = {kind: [one + shift for one in found] for kind, found in written.items()}
-    fields = ("echo", "reset", "silence", "longest")
+    fields = ("echo", "reset", "silence", "longest", "timer")
     became = {age.name: Used(count, **{field: results[age.name][field] for field in fields}) for age in ages}
     return _Run(at, ends, min(age.seconds for age in ages) >= QUIET, became, times, timers)
 
