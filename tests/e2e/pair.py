@@ -53,6 +53,16 @@ SERVED = (
 """What every test finds served."""
 
 
+TURN, TURN6 = "198.18.0.158", "fd00:18::158"
+TURNS = (TURN, TURN6)
+
+
+def in_turn() -> Json:
+    """No hash finds the real server of a connection that was not mirrored."""
+    chosen = {"scheduler": {"name": "rr"}, "connectionMirroring": True, "forwarding": {"mode": "DirectRouting"}}
+    return echo("turn", TURNS, NODES, **chosen)
+
+
 def other(director: str) -> str:
     return next(name for name in DIRECTORS if name != director)
 

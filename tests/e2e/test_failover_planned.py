@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from e2e.pair import AT_MOST, CLOSELY, PATIENT, Pair, other
 from failover.quiet import guests_first
 
@@ -56,14 +58,15 @@ def test_a_drill_measures_a_live_group_and_leaves_it_as_it_was(pair: Pair) -> No
     assert pair.status()["lastFailover"]["message"] == "drill"
 
 
-def test_a_cordoned_node_hands_over_and_stays_out_until_it_is_uncordoned(pair: Pair) -> None:
+@pytest.mark.parametrize("words", [["cordon"], ["drain", "--ignore-daemonsets"]], ids=lambda words: words[0])
+def test_a_node_for_maintenance_hands_over_and_stays_out_until_it_is_uncordoned(pair: Pair, words: list[str]) -> None:
     pair.vrrp(SLOW)
     active = pair.active()
     with pair.watched(every=CLOSELY), pair.connections(40, "spread=3") as clients, pair.datagrams() as dark:
         with guests_first(pair.lab):
             clients.begin()
-            pair.lab.kubectl("cordon", active)
-            pair.note("cordoned", node=active)
+            pair.lab.kubectl(*words, active)
+            pair.note(words[0], node=active)
             try:
                 pair.becomes(other(active), "Active", seconds=15)
                 lost = clients.lost()

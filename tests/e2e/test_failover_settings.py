@@ -8,26 +8,18 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from e2e.pair import NODES, QUICK, SHORT, Pair, echo, other
+from e2e.pair import QUICK, SHORT, TURN, TURNS, Pair, in_turn, other
 from e2e.world import Json, eventually
 from failover import history, nemesis
 from failover.quiet import guests_first
 from failover.subject import DIRECTORS, connections
 
-TURN, TURN6 = "198.18.0.158", "fd00:18::158"
-TURNS = (TURN, TURN6)
 LONGEST = 1.5
 """Seconds without an owner that a busy machine may make of 0.33."""
 DELAY = 8.0
 LATE = 4.0
 """Seconds that a status may come late, or a busy machine be."""
 NORMAL: Json = {"unicast": None, "preempt": False, "preemptDelay": None}
-
-
-def in_turn() -> Json:
-    """No hash finds the real server of a connection that was not mirrored."""
-    chosen = {"scheduler": {"name": "rr"}, "connectionMirroring": True, "forwarding": {"mode": "DirectRouting"}}
-    return echo("turn", TURNS, NODES, **chosen)
 
 
 @contextmanager

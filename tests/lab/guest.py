@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 from signal import SIGKILL
 
-from lab import links, network, processes, processor, room
+from lab import kernels, links, network, processes, processor, room
 from lab.console import LabError, wait_until
 from lab.hosts import Door, Host
 
-UML = "/usr/bin/linux.uml"
-MODULES = Path("/usr/lib/uml/modules")
 PORT = 7000
 HERE = Path(__file__).parent / "guest"
 CHECKOUT = Path(__file__).parents[2]
@@ -43,6 +41,7 @@ class Guest:
         self.hosts = hosts
         self.folder = folder
         self.memory = memory
+        self.kernel = kernels.OWN
         self.daemon = processes.Daemon.noted(self.name, folder)
         self.mgmt = network.management(lab)
         self.address = f"{self.mgmt.ipv4}.{network.guest_number(letter)}"
@@ -84,8 +83,9 @@ class Guest:
     def _taps(self) -> list[str]:
         return [self.tap(index) for index in range(len(network.CABLES))]
 
-    def launch(self, bridges: dict[str, str]) -> None:
+    def launch(self, bridges: dict[str, str], kernel: kernels.Kernel = kernels.OWN) -> None:
         """Boot with one network device for each segment in `bridges` (segment letter -> bridge of the machine)."""
+        self.kernel = kernel
         self.home.mkdir(parents=True, exist_ok=True)
         devices, uplinks = [], {}
         for index, (segment, bridge) in enumerate(bridges.items()):
@@ -153,14 +153,14 @@ class Guest:
         kernel = ["rootfstype=hostfs", "ro", f"mem={self.memory}M", "con=null", "con0=null,fd:1", "quiet", "panic=1"]
         names = [f"umid={self.name}", f"uml_dir={scratch}/"]
         start = ["init=/bin/sh", "--", str(HERE / "init.sh"), str(self.home / "init.env")]
-        return [UML, *kernel, *names, *devices, *start]
+        return [str(self.kernel.program), *kernel, *names, *devices, *start]
 
     def _write_settings(self) -> None:
         variables = {
             "LAB_FOLDER": self.folder,
-            "LAB_KEEP": "\n".join(map(str, _hidden_folders())),
+            "LAB_KEEP": "\n".join(map(str, _hidden_folders(self.kernel.modules))),
             "LAB_HOSTNAME": f"{self.lab}-{self.letter}",
-            "LAB_MODULES": MODULES,
+            "LAB_MODULES": self.kernel.modules,
             "LAB_LOAD": " ".join(LOAD),
             "LAB_NETWORK": self.home / "network.sh",
             "LAB_PYTHON": sys.executable,
@@ -204,8 +204,8 @@ def refuse_odd_paths(folder: Path) -> None:
             raise LabError(f"the lab cannot work with this path, it has a space, quote, comma or colon: {path}")
 
 
-def _hidden_folders() -> list[Path]:
+def _hidden_folders(*more: Path) -> list[Path]:
     """Folders that the guest needs and that its own /tmp and /run would hide; longest last."""
-    wanted = {CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent}
+    wanted = {*more, CHECKOUT, Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).parent}
     own = [Path("/tmp"), Path("/run"), Path("/dev")]
     return sorted(path for path in wanted if any(top in path.parents for top in own))

@@ -23,6 +23,7 @@ from lab.exclusive import exclusive
 from lab.guest import CHECKOUT, HERE, Guest, install_helpers, refuse_odd_paths
 from lab.hosts import Host
 from lab.interrupts import uninterrupted
+from lab.kernels import OWN, Kernel
 
 API_PORT = 6443
 CHART = CHECKOUT / "helm" / "virtualserver"
@@ -90,10 +91,10 @@ class Lab:
             raise LabError(f"{host} shares a guest with {len(guest.hosts) - 1} other hosts: use topology `three`")
         guest.crash()
 
-    def boot(self, host: str, product: bool = True) -> None:
+    def boot(self, host: str, product: bool = True, kernel: Kernel = OWN) -> None:
         """Switch a crashed machine on again; its agent and keepalived start as its pod would, unless told not to."""
         guest = self.guest_of(host)
-        guest.launch(self._bridges())
+        guest.launch(self._bridges(), kernel)
         guest.wait_ready()
         for program in self._on_nodes():
             if product and program.node == host and program.prepared:

@@ -24,6 +24,7 @@ PACKAGES = {
     "keepalived": "VRRP between directors",
     "kmod": "load the guest's modules",
     "openssl": "the lab's own certificate authority",
+    "patchelf": "lets the next Debian's kernel find its C library",
     "tcpdump": "look at packets in the hosts",
     "user-mode-linux": "the kernel with IPVS: linux.uml and its modules",
     "wrk": "connections a second, with few system calls each",
