@@ -258,7 +258,7 @@ def test_kubectl_get_shows_director_groups_and_how_addresses_came_where_they_are
 
 def test_kubectl_explain_tells_how_directors_agree(server: Admission) -> None:
     vrrp, mirroring = (server.api.kubectl("explain", f"dg.spec.{name}").stdout for name in ("vrrp", "mirroring"))
-    assert "20ms to 40s. Default: 30ms." in _joined(vrrp)
+    assert "20ms to 40s. Default: 20ms." in _joined(vrrp)
     assert "From 1 to 255. Default: 51." in _joined(vrrp)
     assert "must agree on all of this but the sync id." in _joined(mirroring)
     assert "Default: the router id. From 1 to 255." in _joined(mirroring)

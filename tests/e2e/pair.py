@@ -28,7 +28,7 @@ VIPS = (DIRECT, DIRECT6, NAT, NAT6)
 GROUPS = "/apis/virtualserver.dev/v1alpha1/directorgroups"
 PREFERRED = {"preempt": False, "preferredNodes": ["director-1", "director-2"]}
 """More important than the other is director-1 in all tests."""
-QUICK = PREFERRED | {"advertisementInterval": "100ms", "missedAdvertisements": 3}
+QUICK = PREFERRED | {"advertisementInterval": "100ms"}
 """Where a figure matters; the defaults are for a machine that has nothing else to do."""
 PATIENT = QUICK | {"advertisementInterval": "300ms"}
 """Where only the order of owners matters: the guests share two processors with whatever else runs."""

@@ -16,7 +16,7 @@ def group(name: str, router: int) -> Json:
     spec = {
         "nodeSelector": {"virtualserver.dev/director": "true"},
         "interface": "eth0",
-        "vrrp": {"routerId": router, "advertisementInterval": "300ms", "missedAdvertisements": 3},
+        "vrrp": {"routerId": router, "advertisementInterval": "300ms"},
     }
     return {
         "apiVersion": "virtualserver.dev/v1alpha1",

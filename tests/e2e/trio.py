@@ -27,8 +27,7 @@ LINK = "trio"
 
 
 def group() -> Json:
-    pace = {"advertisementInterval": INTERVAL, "missedAdvertisements": 3}
-    vrrp = {"routerId": 53, **pace, "preferredNodes": list(MEMBERS)}
+    vrrp = {"routerId": 53, "advertisementInterval": INTERVAL, "preferredNodes": list(MEMBERS)}
     spec = {"nodeSelector": {LABEL: "true"}, "interface": "eth0", "vrrp": vrrp}
     kind = {"apiVersion": "virtualserver.dev/v1alpha1", "kind": "DirectorGroup"}
     return {**kind, "metadata": {"name": GROUP}, "spec": spec}

@@ -17,7 +17,7 @@ GROUP = "/apis/virtualserver.dev/v1alpha1/directorgroups/default"
 COLLECTION = "/apis/virtualserver.dev/v1alpha1/namespaces/default/virtualservers"
 NAMES = {"TCP": "echo-tcp", "UDP": "echo-udp"}
 PATIENCE = 90
-VRRP = {"advertisementInterval": None, "missedAdvertisements": None, "preempt": False}
+VRRP = {"advertisementInterval": None, "preempt": False}
 """As it is by default; the lab's group is for machines that are busier."""
 
 

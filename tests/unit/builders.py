@@ -42,7 +42,7 @@ def virtual_server(
     }
 
 
-PACE = {"advertisementInterval": "100ms", "missedAdvertisements": 3}
+PACE = {"advertisementInterval": "100ms"}
 """A crash is noticed within 0.4 s."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unit.builders import director, director_group, node, store
+from unit.builders import Json, director, director_group, node, store
 from virtualserver.agent.claims import Claims
 from virtualserver.api.failover import Failover
 from virtualserver.api.reasons import Reason
@@ -19,7 +19,7 @@ LOST = Failover(
     time="2026-01-01T00:00:00Z", node="director-1", before="director-2", reason=Reason.DIRECTOR_LOST, message=""
 )
 NOTICED = 0.4
-"""Seconds in which a crash is noticed at the defaults."""
+"""Seconds in which a crash is noticed with an advertisement every 0.1 s."""
 
 
 class Case:
@@ -28,6 +28,7 @@ class Case:
     def __init__(self, silent: float = NOTICED, priority: int = 250, *groups: Any) -> None:
         self.now, self.silent, self.priority, self.remembers = 10.0, silent, priority, True
         self.groups = groups
+        self.vrrp: Json = {}
         self.claims = Claims("director-1", self, lambda: self.now)
 
     def heard(self, _: int) -> Heard | None:
@@ -40,7 +41,7 @@ class Case:
         return None
 
     def world(self, role: str, told: Failover | None = LOST) -> World:
-        group = director_group()
+        group = director_group(vrrp=self.vrrp)
         group["status"] |= {"directors": [director("director-2", role)]}
         group["status"] |= {"lastFailover": told.wire()} if told is not None else {}
         return store(groups=[group, *self.groups], nodes=[node(), node("director-2", "10.0.0.12")]).world()
@@ -69,6 +70,13 @@ def test_more_than_the_one_before_as_long_as_that_may_believe_to_be_active(role:
     assert case.after(1.3, role) == 0, "another group of this node may still be about to notice the same crash"
     assert case.after(1.5, role) == 251
     assert case.after(3600, role) == 251
+
+
+@pytest.mark.parametrize(("late", "claimed"), [(0.0, 251), (0.29, 251), (0.31, 0)])
+def test_where_advertisements_are_frequent_a_busy_node_may_still_be_late(late: float, claimed: int) -> None:
+    case = Case(silent=0.16 + late)
+    case.vrrp = {"advertisementInterval": "20ms"}
+    assert case.after(1.5) == claimed
 
 
 def test_one_that_took_over_late_because_nobody_was_heard_claims_as_much() -> None:

@@ -14,7 +14,7 @@ from virtualserver.kernel.advertisements import Advertisement, Arrival, parse, u
 from virtualserver.kernel.attributes import attribute
 from virtualserver.kernel.links import IFF_LOWER_UP, IFF_UP
 from virtualserver.kernel.ownership import Ownership
-from virtualserver.model.failover import Heard, token
+from virtualserver.model.failover import Heard, Router, token
 
 OTHER = ip_address("198.18.0.12")
 PACKET = bytes.fromhex("3133fa01000a00007f767333")
@@ -54,9 +54,9 @@ class TestAdvertisements:
 class Watched:
     """An ``Ownership`` that is told of addresses and advertisements by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, missed: int = 3) -> None:
         self.now = 0.0
-        self.it = Ownership(lambda: None, lambda _: "eth0", lambda: self.now)
+        self.it = Ownership(lambda: None, lambda _: Router("eth0", missed), lambda: self.now)
 
     def at(self, moment: float, kind: int, index: int = 1, host: str = "127.118.115.51") -> bool:
         self.now = moment
@@ -165,13 +165,23 @@ class TestOthers:
 
     @pytest.mark.parametrize(
         ("silence", "priority", "continues"),
-        [(0.31, 249, False), (0.2, 249, False), (0.1, 249, True), (0.01, 0, False)],
+        [(0.31, 249, False), (0.26, 249, False), (0.2, 249, True), (0.01, 0, False)],
     )
     def test_who_was_preempted_did_not_fall_silent(self, silence: float, priority: int, continues: bool) -> None:
         watched = Watched()
         watched.hear(1.0, priority)
         watched.at(1.0 + silence, NEW)
         assert watched.it.heard(51) == Heard(1.0, OTHER, priority, continues)
+
+    def test_who_is_waited_for_longer_is_not_silent_sooner(self) -> None:
+        watched = Watched(missed=7)
+        watched.hear(1.0)
+        watched.now = 1.7
+        assert watched.it.taken(51)
+        watched.at(1.64, NEW)
+        heard = watched.it.heard(51)
+        assert heard is not None
+        assert heard.continues
 
     def test_two_are_active_when_the_other_one_goes_on(self) -> None:
         watched = Watched()

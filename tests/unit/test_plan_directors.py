@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from unit.builders import director_group, node, store
-from virtualserver.plan import directors
+import pytest
+
+from unit.builders import Json, director_group, node, store
+from virtualserver.api.failover import Vrrp
+from virtualserver.plan import directors, vrrp
 from virtualserver.plan.world import World
 
 DAYS = {"a": "2026-01-01T00:00:00Z", "b": "2026-01-02T00:00:00Z", "c": "2026-01-03T00:00:00Z"}
@@ -105,3 +108,18 @@ def test_a_node_that_was_cut_off_has_no_priority() -> None:
 def test_a_group_without_directors_has_no_priorities() -> None:
     assert priorities(world(0, a={}), "a") == {}
     assert priorities(world(a={"interface": 7}), "a") == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "missed"),
+    [
+        ({}, 7),
+        ({"advertisementInterval": "30ms"}, 4),
+        ({"advertisementInterval": "1s"}, 3),
+        ({"missedAdvertisements": 4}, 4),
+        ({"advertisementInterval": "1s", "missedAdvertisements": 2}, 2),
+    ],
+)
+def test_three_are_missed_or_as_many_as_there_are_until_clients_send_again(settings: Json, missed: int) -> None:
+    """A client's kernel does so after 0.2 s; of very short intervals three are soon lost."""
+    assert vrrp.missed(Vrrp.model_validate(settings)) == missed

@@ -12,7 +12,7 @@ import pytest
 
 from failover import forge
 from virtualserver.kernel.ownership import Ownership
-from virtualserver.model.failover import Heard, Instance
+from virtualserver.model.failover import Heard, Instance, Router
 from virtualserver.model.operations import Allow, ConfigureInstances, Forbid
 from vrrp.directors import GROUP, ROUTER, TOKEN, VIP, Director, eventually, history, segment
 
@@ -155,7 +155,7 @@ def test_the_same_id_on_another_link_is_another_virtual_router(tmp_path: Path, v
 
         async def listen() -> list[Heard | None]:
             links = ["eth1", "eth0"]
-            made = [Ownership(lambda: None, lambda _, link=link: link) for link in links]  # type: ignore[misc]  # bound
+            made = [Ownership(lambda: None, lambda _, link=link: Router(link, 3)) for link in links]  # type: ignore[misc]  # bound
             for it in made:
                 it.start()
             await asyncio.to_thread(stranger.call, lambda: _send([whole], version))
@@ -190,8 +190,8 @@ def _send(messages: list[bytes], version: int) -> None:
             sender.sendto(one, (forge.VRRP_GROUP if version == 4 else forge.VRRP_GROUP6, 0))
 
 
-def on_eth0(_router: int) -> str:
-    return "eth0"
+def on_eth0(_router: int) -> Router:
+    return Router("eth0", 3)
 
 
 def allow(director: Director) -> None:

@@ -23,8 +23,9 @@ SETTLED = 1.0
 """Seconds after which it claims more, on top of the longest time that a group of this node needs to notice a crash:
 keepalived waits anew when it is told of a priority, and the same crash may concern another group."""
 
-AWAY = 1.5
-"""Times as long as noticing takes: who was away for longer than that was parted itself, and served nobody."""
+AWAY, LATE = 1.5, 0.3
+"""Times as long as noticing takes, and seconds by which a busy node may be late: who was away for longer than that was
+parted itself, and served nobody."""
 
 LET_IN = 5.0
 """Seconds in which the agent of one that takes over because nobody is heard looks; then keepalived listens anew."""
@@ -80,7 +81,7 @@ class Claims:
             found = actual.instances.get(group.name)
             return min(found.priority, STAYING) if found is not None else 0
         noticed = vrrp.down_time(group.spec)
-        longest = AWAY * noticed + (vrrp.TAKE_OVER + LET_IN + noticed if silent else 0.0)
+        longest = max(AWAY * noticed, noticed + LATE) + (vrrp.TAKE_OVER + LET_IN + noticed if silent else 0.0)
         if since - heard.time > longest:
             return 0
         return min(heard.priority + 1, STAYING)

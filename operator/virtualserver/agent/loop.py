@@ -19,6 +19,7 @@ from virtualserver.agent.standing import Standings
 from virtualserver.agent.view import View
 from virtualserver.api.reasons import Reason
 from virtualserver.kernel.port import KernelError
+from virtualserver.model.failover import Router
 from virtualserver.model.monitoring import Result, Target
 from virtualserver.model.types import State
 from virtualserver.plan import desired, settings, vrrp
@@ -114,8 +115,8 @@ class Loop:
         self._standing = NO_STANDING
         self._faults: Mapping[ObjectKey, tuple[Fault, ...]] = {}
         self.last_round: float | None = None
-        self.routers: Mapping[int, str] = {}
-        """Links on which virtual routers of this node speak, by their ids."""
+        self.routers: Mapping[int, Router] = {}
+        """The virtual routers of this node, by their ids."""
         self._failed: str | None = None
 
     def wake(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from virtualserver.api.base import seconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
 from virtualserver.api.enums import GroupRole, MirrorState
+from virtualserver.plan import vrrp
 from virtualserver.plan.directors import APART, HIGHEST_PRIORITY
 from virtualserver.plan.groupseen import Director, GroupSeen
 
@@ -94,7 +95,7 @@ def noticed(spec: DirectorGroupSpec) -> str:
 
     The crash comes at any time between two advertisements (RFC 9568, 6.1: ``Active_Down_Interval``).
     """
-    interval, missed = seconds(spec.vrrp.advertisement_interval), spec.vrrp.missed_advertisements
+    interval, missed = seconds(spec.vrrp.advertisement_interval), vrrp.missed(spec.vrrp)
     skew = (256 - HIGHEST_PRIORITY + APART) / 256
     least, most = (missed - 1 + skew) * interval, (missed + skew) * interval
     return f"a crash is noticed {least:.2f} to {most:.2f} s after it, in addition (spec.vrrp)"

@@ -18,7 +18,7 @@ from virtualserver.kernel.advertisements import Arrival, Ear
 from virtualserver.kernel.attributes import MalformedMessageError, messages
 from virtualserver.kernel.links import IFF_LOWER_UP, IFF_UP, Links, decode_address, decode_link
 from virtualserver.kernel.port import KernelError
-from virtualserver.model.failover import Heard, token
+from virtualserver.model.failover import Heard, Router, token
 from virtualserver.model.types import IPAddress
 
 log = logging.getLogger(__name__)
@@ -32,25 +32,24 @@ _BUFFER = 4 * 1024 * 1024
 _ROUTERS: dict[IPAddress, int] = {token(router).address: router for router in range(1, 256)}
 _DEAF = 10.0
 """Seconds after its link began to work in which a node that hears nobody may be deaf."""
-_OVERLAP, _SILENT = 0.5, 3.5
-"""Two that advertise are not yet two that are active: seconds in which one takes over from the other; and after so
-many intervals without an advertisement the other one counts as silent."""
+_OVERLAP = 0.5
+"""Two that advertise are not yet two that are active: seconds in which one takes over from the other."""
 
 
 class Ownership:
     """``start`` and ``close`` belong to the event loop, as does ``wake``, which is called after each change.
 
-    ``where`` returns the link on which a virtual router of this node speaks, None for one that is none of its: the same
-    id on another link is another virtual router, a keepalived of the node's own for the API server's address, say.
+    ``router`` returns the virtual router of this node that has an id, None for one that is none of its: the same id on
+    another link is another virtual router, a keepalived of the node's own for the API server's address, say.
     """
 
     def __init__(
         self,
         wake: Callable[[], None],
-        where: Callable[[int], str | None],
+        router: Callable[[int], Router | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wake, self._where, self._clock = wake, where, clock
+        self._wake, self._router, self._clock = wake, router, clock
         self._addresses: dict[IPAddress, set[tuple[int, int]]] = {}
         self._links: dict[int, tuple[str, int]] = {}
         self._since: dict[int, float | None] = {}
@@ -68,8 +67,8 @@ class Ownership:
             return None
         moment, source, _, said = self._heard[router_id]
         since = self._since.get(router_id)
-        # before the second one is overdue nobody takes over from silence, but only from a lower priority
-        continues = since is not None and said.priority > 0 and since - moment < 1.5 * said.interval
+        # before enough are overdue nobody takes over from silence, but only from a lower priority
+        continues = since is not None and said.priority > 0 and since - moment < self._overdue(router_id, -0.5)
         return Heard(moment, source, said.priority, continues)
 
     def held_since(self, router_id: int) -> float | None:
@@ -81,16 +80,16 @@ class Ownership:
         heard = self.heard(router_id)
         if heard is None or router_id in self._since or heard.priority == 0:
             return False
-        return self._clock() - heard.time < _SILENT * self._heard[router_id].said.interval
+        return self._clock() - heard.time < self._overdue(router_id, 0.5)
 
     def rival(self, router_id: int) -> Heard | None:
         """Return what was last heard of another director that is active although this one is, None when none is."""
         heard = self.heard(router_id)
         if heard is None or router_id not in self._since or heard.priority == 0:
             return None
-        since, interval = self._since[router_id], self._heard[router_id].said.interval
+        since = self._since[router_id]
         beside = since is None or heard.time > since + _OVERLAP
-        return heard if beside and self._clock() - heard.time < _SILENT * interval else None
+        return heard if beside and self._clock() - heard.time < self._overdue(router_id, 0.5) else None
 
     def silence(self, router_id: int) -> float | None:
         """Return for how many seconds nobody was active for a virtual router, as heard on its link, this node included.
@@ -98,13 +97,19 @@ class Ownership:
         None while the link does not work. Where no other one was heard since it does, it may be this node that hears
         nobody: some seconds of that do not count.
         """
-        link, found = self._where(router_id), self._heard.get(router_id)
-        begun = self._working.get(link or "")
-        if begun is None:
+        router, found = self._router(router_id), self._heard.get(router_id)
+        begun = self._working.get(router.link) if router is not None else None
+        if router is None or begun is None:
             return None
-        heard = found is not None and found.link == link and found.time >= begun
+        heard = found is not None and found.link == router.link and found.time >= begun
         last = found.time if found is not None and heard else begun + _DEAF
         return max(self._clock() - max(last, self._ended.get(router_id, last)), 0.0)
+
+    def _overdue(self, router_id: int, more: float) -> float:
+        """Return after how many seconds as many advertisements of another one are overdue as a standby must miss, and
+        ``more``."""
+        router = self._router(router_id)
+        return ((router.missed if router is not None else 0) + more) * self._heard[router_id].said.interval
 
     # The event loop
 
@@ -138,12 +143,13 @@ class Ownership:
     def _listen(self, ear: Ear) -> None:
         with suppress(OSError):
             while (found := ear.hear()) is not None:
-                router = found.said.router_id
-                if found.source in self._addresses or found.link != self._where(router):
+                number = found.said.router_id
+                router = self._router(number)
+                if found.source in self._addresses or router is None or found.link != router.link:
                     continue
-                alone = self.rival(router) is None
-                self._heard[router] = found
-                if alone and self.rival(router) is not None:
+                alone = self.rival(number) is None
+                self._heard[number] = found
+                if alone and self.rival(number) is not None:
                     self._wake()
 
     def _changed(self) -> None:

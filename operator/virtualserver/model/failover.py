@@ -53,6 +53,14 @@ def token(router_id: int) -> LinkAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class Router:
+    """A virtual router of this node: the link on which it speaks, and after how many missed advertisements it acts."""
+
+    link: str
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
     """The last advertisement of another director: when (seconds of the monotonic clock), from whom, its priority.
 

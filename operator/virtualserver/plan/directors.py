@@ -13,9 +13,9 @@ not heard any more, the third by one that takes over from one that lives. 255 is
 
 APART = 16
 """Of several standbys the next one must be heard before the one after it would take over, too: both would, and one of
-them would let go again and forget its connections. A sixteenth of an interval, 6 ms at the default one, is enough for
-an advertisement to come and to be read, and leaves room for sixteen directors. The same for two: of these both are
-standbys when a third one has been active and goes."""
+them would let go again and forget its connections. A sixteenth of an interval, 1 ms at the default one, is enough for
+an advertisement to come and to be read where nodes are not held up, and leaves room for sixteen directors. The same for
+two: of these both are standbys when a third one has been active and goes."""
 
 
 def members(group: DirectorGroup, nodes: Mapping[str, Node]) -> list[str]:

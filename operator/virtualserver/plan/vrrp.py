@@ -7,7 +7,8 @@ from ipaddress import ip_interface
 
 from virtualserver.api.base import milliseconds, seconds
 from virtualserver.api.directorgroup import DirectorGroupSpec
-from virtualserver.model.failover import Instance, Member, token
+from virtualserver.api.failover import Vrrp
+from virtualserver.model.failover import Instance, Member, Router, token
 from virtualserver.model.types import IPAddress, LinkAddress, State, address_order
 from virtualserver.plan import directors
 from virtualserver.plan.groups import serving
@@ -44,7 +45,7 @@ def instance(
         settings.router_id,
         group.spec.interface,
         milliseconds(settings.advertisement_interval),
-        settings.missed_advertisements,
+        missed(settings),
         priority,
         preempt_delay,
         links(group.spec),
@@ -82,10 +83,10 @@ def router_id(group: DirectorGroup) -> int:
     return group.spec.vrrp.router_id
 
 
-def routers(world: World, node: str) -> dict[int, str]:
-    """Return the links on which a node's virtual routers speak, by their ids."""
+def routers(world: World, node: str) -> dict[int, Router]:
+    """Return a node's virtual routers, by their ids."""
     return {
-        group.spec.vrrp.router_id: group.spec.interface
+        group.spec.vrrp.router_id: Router(group.spec.interface, missed(group.spec.vrrp))
         for group in serving(world).values()
         if group.spec is not None and node in directors.members(group, world.nodes)
     }
@@ -96,9 +97,20 @@ TAKE_OVER = 2.0
 does it: the active one lets go first, or one that should stay out takes the addresses."""
 
 
+FEWEST, NOTICED = 3, 140
+"""Advertisements that must be missed in a row unless told otherwise: three, or as many as there are in these
+milliseconds. A client's kernel sends again after 200: a crash must be noticed, and answered for, well before that. Of
+packets that are lost at random, seven in a row hardly ever are."""
+
+
+def missed(settings: Vrrp) -> int:
+    """Return after how many missed advertisements in a row a standby takes over."""
+    return settings.missed_advertisements or max(FEWEST, NOTICED // milliseconds(settings.advertisement_interval))
+
+
 def down_time(spec: DirectorGroupSpec) -> float:
     """Return the seconds without an advertisement after which a standby takes over, at most."""
-    return (spec.vrrp.missed_advertisements + 1) * seconds(spec.vrrp.advertisement_interval)
+    return (missed(spec.vrrp) + 1) * seconds(spec.vrrp.advertisement_interval)
 
 
 def active(world: World, node: str, actual: State) -> frozenset[str]:
