@@ -53,7 +53,7 @@ install_chart() {
   helm upgrade virtualserver helm/virtualserver --install --kube-context "kind-$CLUSTER" --namespace "$NAMESPACE" \
     --set image.repository="$IMAGE" --set image.tag="$TAG" --set image.pullPolicy=Never \
     --set-json 'agent.nodeSelector={"virtualserver.dev/director": "true"}' \
-    --set-json 'directorGroups=[{"name": "default", "spec": {"nodeSelector": {"virtualserver.dev/director": "true"}, "interface": "eth0"}}]' \
+    --set-json 'directorGroups=[{"name": "default", "spec": {"nodeSelector": {"virtualserver.dev/director": "true"}, "interface": "eth0", "vrrp": {"advertisementInterval": "300ms"}}}]' \
     --wait --timeout 180s
 }
 

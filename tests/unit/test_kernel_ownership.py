@@ -178,10 +178,17 @@ class TestOthers:
         watched.hear(1.0)
         watched.now = 1.7
         assert watched.it.taken(51)
-        watched.at(1.64, NEW)
+
+    @pytest.mark.parametrize(("silence", "continues"), [(0.29, True), (0.31, False)])
+    def test_who_fell_silent_while_it_was_preempted_is_not_taken_for_alive(
+        self, silence: float, continues: bool
+    ) -> None:
+        watched = Watched(missed=7)
+        watched.hear(1.0)
+        watched.at(1.0 + silence, NEW)
         heard = watched.it.heard(51)
         assert heard is not None
-        assert heard.continues
+        assert heard.continues is continues
 
     def test_two_are_active_when_the_other_one_goes_on(self) -> None:
         watched = Watched()

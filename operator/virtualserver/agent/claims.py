@@ -24,8 +24,8 @@ SETTLED = 1.0
 keepalived waits anew when it is told of a priority, and the same crash may concern another group."""
 
 AWAY, LATE = 1.5, 0.3
-"""Times as long as noticing takes, and seconds by which a busy node may be late: who was away for longer than that was
-parted itself, and served nobody."""
+"""Times as long as noticing takes, and seconds by which a busy node may be late, whichever is more: who was away for
+longer than that was parted itself, and served nobody."""
 
 LET_IN = 5.0
 """Seconds in which the agent of one that takes over because nobody is heard looks; then keepalived listens anew."""

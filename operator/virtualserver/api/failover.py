@@ -33,8 +33,8 @@ class Vrrp(ApiModel):
         None,
         description=(
             "Advertisements missed in a row after which a standby takes over. Clients wait about this many "
-            "intervals when a director crashes; fewer make false take-overs likelier where packets are lost. Without "
-            "it 3, or as many as there are in 0.14 s, where these are more: 7 of the default interval."
+            "intervals when a director crashes; fewer make false take-overs likelier where packets are lost. Not set: "
+            "3, or as many as there are in 0.14 s, whichever is more; 7 at the default interval."
         ),
     )
     preferred_nodes: NodeNames = Field(

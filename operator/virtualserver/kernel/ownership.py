@@ -34,6 +34,8 @@ _DEAF = 10.0
 """Seconds after its link began to work in which a node that hears nobody may be deaf."""
 _OVERLAP = 0.5
 """Two that advertise are not yet two that are active: seconds in which one takes over from the other."""
+_PROMPT = 0.3
+"""Seconds in which a busy node notes that it has taken over; of longer intervals one and a half."""
 
 
 class Ownership:
@@ -68,7 +70,8 @@ class Ownership:
         moment, source, _, said = self._heard[router_id]
         since = self._since.get(router_id)
         # before enough are overdue nobody takes over from silence, but only from a lower priority
-        continues = since is not None and said.priority > 0 and since - moment < self._overdue(router_id, -0.5)
+        soon = min(self._overdue(router_id, -0.5), max(1.5 * said.interval, _PROMPT))
+        continues = since is not None and said.priority > 0 and since - moment < soon
         return Heard(moment, source, said.priority, continues)
 
     def held_since(self, router_id: int) -> float | None:
@@ -106,7 +109,7 @@ class Ownership:
         return max(self._clock() - max(last, self._ended.get(router_id, last)), 0.0)
 
     def _overdue(self, router_id: int, more: float) -> float:
-        """Return after how many seconds as many advertisements of another one are overdue as a standby must miss, and
+        """Return the seconds after the last advertisement at which as many are overdue as a standby must miss, plus
         ``more``."""
         router = self._router(router_id)
         return ((router.missed if router is not None else 0) + more) * self._heard[router_id].said.interval

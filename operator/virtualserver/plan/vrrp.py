@@ -99,8 +99,8 @@ does it: the active one lets go first, or one that should stay out takes the add
 
 FEWEST, NOTICED = 3, 140
 """Advertisements that must be missed in a row unless told otherwise: three, or as many as there are in these
-milliseconds. A client's kernel sends again after 200: a crash must be noticed, and answered for, well before that. Of
-packets that are lost at random, seven in a row hardly ever are."""
+milliseconds, whichever is more. A client's kernel sends again after 200: a crash must be noticed, and answered for,
+well before that. Of packets that are lost at random, seven in a row hardly ever are."""
 
 
 def missed(settings: Vrrp) -> int:
