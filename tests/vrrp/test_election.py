@@ -257,6 +257,23 @@ class TestReload:
         assert [one for one in history(pair, VIP[0]) if one.time > since] == []
         assert not pair[1].holds(TOKEN)
 
+    def test_a_thousand_addresses_change_and_move_at_the_default_pace(self, pair: list[Director]) -> None:
+        """keepalived says nothing while it reads its configuration anew: 0.12 s of that would be a take-over. And one
+        that announces a thousand addresses must say in between that it is active, or it is taken over from in turn."""
+        many = tuple(LinkAddress("eth0", ip_address("198.19.0.1") + number, 32) for number in range(1000))
+        for count in (998, 999, 1000):
+            configure(pair, interval=20, missed=7, addresses=(*VIP, GATEWAY, *many[:count]))
+            eventually(lambda count=count: history(pair[:1], many[count - 1]), 20)  # type: ignore[misc]  # mypy infers no lambda with defaults
+            time.sleep(1.5)
+        assert [one.director for one in history(pair, TOKEN)] == [pair[0].name], "it has been active all the time"
+        began = time.time()
+        pair[0].kill("vrrp")
+        eventually(lambda: history(pair[1:], many[-1]), 20)
+        time.sleep(1.5)
+        found = [(one.director, one.came) for one in history(pair, TOKEN) if one.time > began]
+        assert sorted(found) == [(pair[0].name, False), (pair[1].name, True)], "it moved once"
+        print(f"the last address moved after {history(pair[1:], many[-1])[0].time - began:.3f} s")
+
     def test_directors_that_know_different_addresses_do_not_disagree(self, pair: list[Director]) -> None:
         since = time.time()
         configure(pair[1:], addresses=VIP[:1])
